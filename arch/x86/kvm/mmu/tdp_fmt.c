@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The TDP formats that this host uses: the masks of spte.c, which depend on the
+ * vendor module, the CPU and module parameters, as struct tdp_fmt.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <tdp_format.h>
+
+#include "mmu.h"
+#include "mmu_internal.h"
+#include "spte.h"
+#include "tdp_fmt.h"
+
+/* The format header cannot include these, so check its constants here. */
+static_assert(X86_TDP_LEVEL_BITS == SPTE_LEVEL_BITS);
+static_assert(X86_TDP_NR_ENTRIES == SPTE_ENT_PER_PAGE);
+static_assert(X86_TDP_MAX_LEAF_LEVEL == KVM_MAX_HUGEPAGE_LEVEL);
+static_assert(TDP_MAX_LEVELS >= PT64_ROOT_MAX_LEVEL);
+static_assert(X86_TDP_PRESENT == SPTE_MMU_PRESENT_MASK);
+static_assert(X86_TDP_WRITE == PT_WRITABLE_MASK);
+static_assert(X86_TDP_WRITE == VMX_EPT_WRITABLE_MASK);
+static_assert(X86_TDP_HUGE == PT_PAGE_SIZE_MASK);
+static_assert(X86_TDP_PAGE_SHIFT == PAGE_SHIFT);
+static_assert(X86_TDP_NONE == SHADOW_NONPRESENT_VALUE);
+static_assert(X86_TDP_FROZEN == FROZEN_SPTE);
+static_assert(X86_TDP_AD_MASK == SPTE_TDP_AD_MASK);
+static_assert(X86_TDP_AD_ENABLED == SPTE_TDP_AD_ENABLED);
+static_assert(X86_TDP_AD_DISABLED == SPTE_TDP_AD_DISABLED);
+static_assert(X86_TDP_AD_WRPROT_ONLY == SPTE_TDP_AD_WRPROT_ONLY);
+static_assert(X86_TDP_SAVED_BITS == SHADOW_ACC_TRACK_SAVED_BITS_MASK);
+static_assert(X86_TDP_SAVED_SHIFT == SHADOW_ACC_TRACK_SAVED_BITS_SHIFT);
+
+/* By number of levels (4 or 5), and whether writes must be caught by W. */
+static struct tdp_fmt x86_tdp_fmts[2][2] __read_mostly;
+
+static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
+			     bool wrprot_only)
+{
+	gfn_t reach = 1ull << (root_level * X86_TDP_LEVEL_BITS);
+
+	*fmt = (struct tdp_fmt) {
+		.present	= shadow_present_mask,
+		.user		= shadow_user_mask,
+		.exec		= shadow_x_mask,
+		.noexec		= shadow_nx_mask,
+		.accessed	= shadow_accessed_mask,
+		.dirty		= shadow_dirty_mask,
+		.host_write	= shadow_host_writable_mask,
+		.mmu_write	= shadow_mmu_writable_mask,
+		.acc_track	= shadow_acc_track_mask,
+		.table_attr	= shadow_me_value,
+		.addr		= SPTE_BASE_ADDR_MASK,
+		.end_gfn	= min(kvm_mmu_max_gfn() + 1, reach),
+		.root_level	= root_level,
+	};
+
+	if (!kvm_ad_enabled())
+		fmt->ad_type = X86_TDP_AD_DISABLED;
+	else if (wrprot_only)
+		fmt->ad_type = X86_TDP_AD_WRPROT_ONLY;
+	else
+		fmt->ad_type = X86_TDP_AD_ENABLED;
+}
+
+/**
+ * kvm_mmu_init_tdp_formats() - Take over what the vendor module chose
+ *
+ * Context: After the vendor module's hardware setup and before the first VM.
+ */
+void kvm_mmu_init_tdp_formats(void)
+{
+	int level, wrprot_only;
+
+	for (level = 0; level < 2; level++) {
+		for (wrprot_only = 0; wrprot_only < 2; wrprot_only++)
+			x86_tdp_init_fmt(&x86_tdp_fmts[level][wrprot_only],
+					 PT64_ROOT_4LEVEL + level, wrprot_only);
+	}
+}
+
+/**
+ * kvm_mmu_tdp_format() - The format of a root
+ * @role: the root's role
+ *
+ * Return: the format; valid until the vendor module is unloaded.
+ */
+const struct tdp_fmt *kvm_mmu_tdp_format(union kvm_mmu_page_role role)
+{
+	/* L2's writes are logged for L1: see kvm_mmu_page_ad_need_write_protect(). */
+	bool wrprot_only = kvm_x86_ops.cpu_dirty_log_size && role.guest_mode;
+
+	return &x86_tdp_fmts[role.level - PT64_ROOT_4LEVEL][wrprot_only];
+}

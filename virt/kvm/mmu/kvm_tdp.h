@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_H
+#define __KVM_TDP_H
+
+/*
+ * The TDP MMU's interface to the architectures: what they call, kvm_tdp_*(),
+ * and what they implement, kvm_arch_tdp_*().
+ */
+#include <linux/kvm_host.h>
+#include <linux/kvm_tdp_types.h>
+
+#include "table.h"
+
+/**
+ * struct kvm_tdp_root - a root, as KVM sees it
+ * @link: in kvm_tdp.roots
+ * @rcu: frees the root, see kvm_arch_tdp_free_root()
+ * @tdp: the MMU it belongs to
+ * @pgt: the tree
+ * @key: roots of an MMU with the same key are interchangeable
+ * @refs: users; the MMU itself is one until the root was invalidated and zapped
+ * @as_id: the address space whose memslots it maps
+ * @invalid: not to be used by a vCPU any more.  Set once, with mmu_lock held
+ *	     for write; read with mmu_lock held.
+ * @zap_pending: kvm_tdp_zap_invalidated_roots() has it to zap and owns the
+ *		 MMU's reference.  Protected by slots_lock.
+ *
+ * Embedded in what the architecture calls a root.
+ */
+struct kvm_tdp_root {
+	struct list_head link;
+	struct rcu_head rcu;
+	struct kvm_tdp *tdp;
+	struct tdp_pgtable pgt;
+	u32 key;
+	refcount_t refs;
+	u8 as_id;
+	bool invalid;
+	bool zap_pending;
+};
+
+/**
+ * enum kvm_tdp_result - how a fault ended, if not with an error
+ * @KVM_TDP_RETRY: let the guest try again
+ * @KVM_TDP_FIXED: mapped
+ * @KVM_TDP_SPURIOUS: was mapped already
+ * @KVM_TDP_WRPROT: mapped, but the write that faulted is not allowed
+ * @KVM_TDP_ANNOTATED: not memory; the backend's annotation is in place
+ *
+ * None is negative.
+ */
+enum kvm_tdp_result {
+	KVM_TDP_RETRY,
+	KVM_TDP_FIXED,
+	KVM_TDP_SPURIOUS,
+	KVM_TDP_WRPROT,
+	KVM_TDP_ANNOTATED,
+};
+
+/**
+ * struct kvm_tdp_fault - a fault that is being handled
+ * @gfn: the guest page
+ * @pfn: the host page that backs @gfn, referenced by the caller
+ * @slot: the memslot of @gfn; NULL if there is none, i.e. for an annotation
+ * @mmu_seq: mmu_invalidate_seq from before @pfn was looked up
+ * @tables: preloaded tables, enough for all levels
+ * @write: the access was a write
+ * @prefetch: nobody accessed the page: do not replace a leaf, nor count the
+ *	      page as accessed
+ * @host_writable: the primary MMU allows writes to @pfn
+ * @keep_tables: never put a leaf in a table's place (x86's NX mitigation)
+ * @wrprot: out: the leaf was made read-only although @host_writable
+ * @level: out: level of the leaf
+ */
+struct kvm_tdp_fault {
+	gfn_t gfn;
+	kvm_pfn_t pfn;
+	struct kvm_memory_slot *slot;
+	unsigned long mmu_seq;
+	struct kvm_mmu_memory_cache *tables;
+	bool write;
+	bool prefetch;
+	bool host_writable;
+	bool keep_tables;
+	bool wrprot;
+	int level;
+};
+
+void kvm_tdp_init(struct kvm_tdp *tdp, struct kvm *kvm);
+void kvm_tdp_destroy(struct kvm_tdp *tdp);
+
+struct kvm_tdp_root *kvm_tdp_get_root(struct kvm_tdp *tdp, u32 key);
+struct kvm_tdp_root *kvm_tdp_add_root(struct kvm_tdp *tdp,
+				      struct kvm_tdp_root *root);
+void kvm_tdp_put_root(struct kvm_tdp_root *root);
+void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp);
+void kvm_tdp_zap_invalidated_roots(struct kvm_tdp *tdp);
+
+int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
+			 struct kvm_tdp_fault *fault);
+
+void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
+			     const struct kvm_gfn_range *range);
+void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end);
+void kvm_tdp_zap_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
+void kvm_tdp_zap_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
+			gfn_t gfn, unsigned long mask);
+void kvm_tdp_zap_all(struct kvm_tdp *tdp);
+
+bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
+			   const struct kvm_gfn_range *range);
+bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
+				const struct kvm_gfn_range *range);
+
+bool kvm_tdp_write_protect_gfn(struct kvm_tdp *tdp,
+			       const struct kvm_memory_slot *slot, gfn_t gfn,
+			       int min_level);
+
+int kvm_tdp_get_walk(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t *ptes);
+
+/**
+ * kvm_arch_tdp_flush() - Flush stale translations of an MMU from all CPUs
+ * @tdp: the MMU
+ * @gather: what is owed: range in gfns, level hint, whether tables were removed
+ *
+ * Context: mmu_lock held, RCU read-side critical section; must not sleep.
+ */
+void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather);
+
+/**
+ * kvm_arch_tdp_free_root() - Free a root that nobody can reach any more
+ * @root: the root; its tree is empty
+ *
+ * Context: RCU callback.
+ */
+void kvm_arch_tdp_free_root(struct kvm_tdp_root *root);
+
+/**
+ * kvm_arch_tdp_root_invalidated() - A root was made invalid
+ * @root: the root
+ *
+ * The caller of kvm_tdp_invalidate_all_roots() makes the vCPUs drop it.
+ *
+ * Context: mmu_lock held for write, or the VM is being destroyed.
+ */
+void kvm_arch_tdp_root_invalidated(struct kvm_tdp_root *root);
+
+/**
+ * kvm_arch_tdp_account_leaves() - Count leaves for the VM's statistics
+ * @tdp: the MMU
+ * @level: level of the leaves
+ * @nr: how many there are more
+ *
+ * Context: Any.
+ */
+void kvm_arch_tdp_account_leaves(struct kvm_tdp *tdp, int level, int nr);
+
+/**
+ * kvm_arch_tdp_fault_level() - The largest leaf that a fault may install
+ * @vcpu: the vCPU
+ * @fault: the fault; @fault->slot is not NULL
+ *
+ * Return: a level for which the memslot and the host's mapping of the page
+ * cover the whole block.
+ *
+ * Context: mmu_lock held for read, the fault is not stale.
+ */
+int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
+			     struct kvm_tdp_fault *fault);
+
+/**
+ * kvm_arch_tdp_fault_pte() - Make the entry that a fault installs
+ * @vcpu: the vCPU
+ * @fault: the fault; sets @fault->wrprot
+ * @level: level of the entry
+ * @old_writable: the entry it replaces is a leaf and writable
+ *
+ * Return: a TDP_LEAF, or a TDP_ANNOTATED if @fault->slot is NULL.  Must not
+ * touch the dirty log: the page is marked after the entry is installed.
+ *
+ * Context: mmu_lock held for read.
+ */
+tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
+				 struct kvm_tdp_fault *fault, int level,
+				 bool old_writable);
+
+#endif /* __KVM_TDP_H */

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The write protocol.  No other file stores to an entry of a live table.
+ *
+ * TDP_SHARED: try_cmpxchg against the walk's snapshot.  Who loses gets the new
+ * value as its snapshot and decides again, by type.
+ *
+ * TDP_EXCLUSIVE: nobody else installs or removes anything, but hardware and
+ * lockless paths may still change volatile bits.  Entries that can have such a
+ * change pending are exchanged, others are stored to.
+ *
+ * A table is filled before it is linked.  The cmpxchg that links it is fully
+ * ordered, and pairs with the address dependency from a walker's load of the
+ * entry to its loads from the table.
+ */
+#include "pte.h"
+
+/**
+ * tdp_pte_change() - What does it mean to replace one entry by another?
+ * @fmt: the format
+ * @old: the entry
+ * @new: its replacement
+ * @level: level of both
+ *
+ * A pure function; tdp_iter_set() acts on it.
+ *
+ * A leaf that is replaced by a table leaves nothing to flush if the table maps
+ * the same (tdp_iter_split()); no one replaces it by any other table.
+ */
+struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
+				 tdp_pte_t new, int level)
+{
+	enum tdp_kind to = tdp_pte_kind(fmt, new, level);
+	struct tdp_change c = {
+		.leaves = to == TDP_LEAF,
+		.flush = TDP_FLUSH_NOTHING,
+		.legal = true,
+	};
+
+	switch (tdp_pte_kind(fmt, old, level)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		break;
+	case TDP_TABLE:
+		c.removes_table = true;
+		c.flush = TDP_FLUSH_TABLE;
+		c.legal = to != TDP_TABLE;
+		break;
+	case TDP_LEAF:
+		c.leaves--;
+		if (to == TDP_TABLE)
+			break;
+		if (to != TDP_LEAF) {
+			c.flush = TDP_FLUSH_LEAF;
+			break;
+		}
+		c.legal = tdp_pte_pfn(fmt, old) == tdp_pte_pfn(fmt, new);
+		if (!c.legal || tdp_pte_downgrades(fmt, old, new))
+			c.flush = TDP_FLUSH_LEAF;
+		break;
+	}
+	return c;
+}
+
+static void tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
+{
+	tdp_pte_t *pte = rcu_dereference(iter->ptep);
+
+	if (tdp_pte_volatile(iter->pgt->fmt, iter->old, iter->level))
+		iter->old = xchg(pte, new);
+	else
+		WRITE_ONCE(*pte, new);
+}
+
+/*
+ * Freeze an entry of a table that is no longer linked.
+ *
+ * Return: what it was.
+ */
+static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt, tdp_ptep_t ptep,
+				int level, enum tdp_mode mode)
+{
+	tdp_pte_t *pte = rcu_dereference(ptep);
+	tdp_pte_t frozen = tdp_pte_frozen(fmt);
+	tdp_pte_t old;
+
+	if (mode == TDP_EXCLUSIVE) {
+		old = READ_ONCE(*pte);
+		/* Lockless paths change leaves only, and install nothing. */
+		if (tdp_pte_kind(fmt, old, level) == TDP_NONE)
+			return old;
+		if (!tdp_pte_volatile(fmt, old, level)) {
+			WRITE_ONCE(*pte, frozen);
+			return old;
+		}
+	}
+	old = xchg(pte, frozen);
+	/*
+	 * Entries of linked tables are frozen only while their owner breaks and
+	 * makes them.  No format here needs that.
+	 */
+	WARN_ON_ONCE(tdp_pte_kind(fmt, old, level) == TDP_FROZEN);
+	return old;
+}
+
+/*
+ * Hand over a table that was unlinked, and all below it.  Recursion is bounded
+ * by the number of levels.
+ */
+static void tdp_remove_table(const struct tdp_fmt *fmt,
+			     struct tdp_gather *gather, tdp_ptep_t table,
+			     int level, enum tdp_mode mode)
+{
+	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level);
+
+	for (i = 0; i < nr; i++) {
+		tdp_pte_t old = tdp_pte_freeze(fmt, table + i, level, mode);
+
+		switch (tdp_pte_kind(fmt, old, level)) {
+		case TDP_NONE:
+		case TDP_FROZEN:
+		case TDP_ANNOTATED:
+			break;
+		case TDP_TABLE:
+			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, old),
+					 level - 1, mode);
+			break;
+		case TDP_LEAF:
+			gather->leaves[level - 1]--;
+			break;
+		}
+	}
+	tdp_gather_remove(gather, rcu_dereference(table));
+}
+
+/**
+ * tdp_iter_set() - Replace the current entry
+ * @iter: the walk; its snapshot is what is replaced
+ * @gather: takes the debt: flushes, removed tables, leaf counts
+ * @new: the new entry.  A table only through tdp_iter_link() and
+ *	 tdp_iter_split().
+ * @mode: who else may be there
+ *
+ * Return: false if the entry changed since the snapshot was taken (in
+ * TDP_SHARED only).  Then nothing was done and the snapshot is what the entry
+ * is now.
+ *
+ * Context: RCU read-side critical section and mmu_lock as @mode says.
+ */
+bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
+		  tdp_pte_t new, enum tdp_mode mode)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	struct tdp_change c;
+
+	/* A frozen entry belongs to someone else. */
+	if (WARN_ON_ONCE(tdp_iter_kind(iter) == TDP_FROZEN))
+		return false;
+
+	if (mode == TDP_EXCLUSIVE)
+		tdp_pte_store(iter, new);
+	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
+		return false;
+
+	/* After the store: an exchange can have brought more bits. */
+	c = tdp_pte_change(fmt, iter->old, new, iter->level);
+	/* Those who ask for it must look first, as they cannot take it back. */
+	WARN_ON_ONCE(!c.legal);
+
+	gather->leaves[iter->level - 1] += c.leaves;
+	if (c.flush != TDP_FLUSH_NOTHING)
+		tdp_gather_add(gather, iter->gfn,
+			       iter->gfn + tdp_span(fmt, iter->level),
+			       iter->level, c.flush);
+	if (c.removes_table)
+		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, iter->old),
+				 iter->level - 1, mode);
+	return true;
+}
+
+/**
+ * tdp_iter_link() - Put an empty table where nothing is mapped
+ * @iter: the walk, on a TDP_NONE or TDP_ANNOTATED above level 1
+ * @gather: takes the debt
+ * @table: a table that was never linked, all its entries tdp_pte_none()
+ *
+ * Return: false if the entry changed; the table is still the caller's.
+ *
+ * Context: As for TDP_SHARED, also under mmu_lock for write.
+ */
+bool tdp_iter_link(struct tdp_iter *iter, struct tdp_gather *gather,
+		   void *table)
+{
+	tdp_pte_t new = tdp_pte_make_table(iter->pgt->fmt,
+					   tdp_table_to_phys(table));
+
+	if (!tdp_iter_set(iter, gather, new, TDP_SHARED))
+		return false;
+	tdp_account_table(table, 1);
+	gather->tables++;
+	return true;
+}
+
+/**
+ * tdp_iter_split() - Put a table of smaller leaves in place of a huge leaf
+ * @iter: the walk, on a TDP_LEAF above level 1
+ * @gather: takes the debt
+ * @table: a table that was never linked
+ *
+ * The table maps exactly what the leaf did, so nothing needs a flush: whether a
+ * CPU uses the one or the other makes no difference.
+ *
+ * Return: false if the entry changed; the table is still the caller's, but no
+ * longer empty.
+ *
+ * Context: As for TDP_SHARED, also under mmu_lock for write.
+ */
+bool tdp_iter_split(struct tdp_iter *iter, struct tdp_gather *gather,
+		    void *table)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	int level = iter->level;
+	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level - 1);
+	tdp_pte_t *child = table;
+
+	for (i = 0; i < nr; i++)
+		child[i] = tdp_pte_split_child(fmt, iter->old, level, i);
+
+	if (!tdp_iter_link(iter, gather, table))
+		return false;
+	gather->leaves[level - 2] += nr;
+	return true;
+}

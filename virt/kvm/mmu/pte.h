@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_PTE_H
+#define __KVM_TDP_PTE_H
+
+#include "iter.h"
+#include "table.h"
+
+/**
+ * enum tdp_mode - who else may change entries at the same time
+ * @TDP_SHARED: everyone who holds mmu_lock for read, lockless paths, hardware
+ * @TDP_EXCLUSIVE: mmu_lock is held for write: lockless paths and hardware,
+ *		   which change volatile bits of leaves and nothing else
+ */
+enum tdp_mode {
+	TDP_SHARED,
+	TDP_EXCLUSIVE,
+};
+
+/**
+ * struct tdp_change - what a change of an entry means
+ * @leaves: by how much it changes the number of leaves at the entry's level
+ * @flush: what stale translations it leaves
+ * @removes_table: it unlinks a table
+ * @legal: false for what must never happen: memory under a leaf exchanged in
+ *	   place (a notifier was missed), one table for another
+ */
+struct tdp_change {
+	s8 leaves;
+	u8 flush;
+	bool removes_table;
+	bool legal;
+};
+
+struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
+				 tdp_pte_t new, int level);
+
+bool __must_check tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
+			       tdp_pte_t new, enum tdp_mode mode);
+bool __must_check tdp_iter_link(struct tdp_iter *iter,
+				struct tdp_gather *gather, void *table);
+bool __must_check tdp_iter_split(struct tdp_iter *iter,
+				 struct tdp_gather *gather, void *table);
+
+#endif /* __KVM_TDP_PTE_H */

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Debts of a walk, and the end of tables.
+ *
+ * A table lives in four steps, and its page may be used for something else only
+ * after all of them: it is unlinked from its parent; all its entries are frozen
+ * (so that nobody who still looks at it installs anything); the TLBs and walk
+ * caches of all CPUs that may have seen it are flushed; an RCU grace period
+ * lets go of software walkers.
+ */
+#include "table.h"
+
+/*
+ * The most tables that one RCU callback frees: those below one entry of level
+ * 3 in a format with 4K tables.  Callbacks run with bottom halves off.
+ */
+#define TDP_FREE_BATCH	512
+
+/**
+ * tdp_gather_init() - Start with no debt
+ * @gather: the debt
+ */
+void tdp_gather_init(struct tdp_gather *gather)
+{
+	memset(gather, 0, sizeof(*gather));
+}
+
+/**
+ * tdp_gather_add() - Owe a flush
+ * @gather: the debt
+ * @start: first gfn
+ * @end: first gfn behind
+ * @level: level of the entry that changed
+ * @flush: what has to be flushed, see tdp_pte_change()
+ */
+void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
+		    int level, enum tdp_flush flush)
+{
+	/* Below an unlinked table nothing says which levels were cached. */
+	if (flush == TDP_FLUSH_TABLE)
+		level = 0;
+
+	if (!gather->end) {
+		gather->start = start;
+		gather->end = end;
+		gather->level = level;
+		gather->flush = flush;
+		return;
+	}
+	gather->start = min(gather->start, start);
+	gather->end = max(gather->end, end);
+	if (gather->level != level)
+		gather->level = 0;
+	gather->flush = max(gather->flush, flush);
+}
+
+/**
+ * tdp_gather_remove() - Take over a table that was unlinked
+ * @gather: the debt
+ * @table: the table, all its entries frozen or beyond change
+ *
+ * The table stops to count as memory in use here and not when its page is
+ * freed: what it maps is gone.
+ */
+void tdp_gather_remove(struct tdp_gather *gather, void *table)
+{
+	struct page *page = tdp_table_to_page(table);
+
+	tdp_account_table(table, -1);
+	tdp_removed_set_next(page, gather->removed);
+	gather->removed = page;
+	gather->tables--;
+}
+
+static void tdp_free_removed(struct rcu_head *head)
+{
+	struct page *page = container_of(head, struct page, rcu_head);
+	struct page *next;
+
+	for (; page; page = next) {
+		next = tdp_removed_next(page);
+		tdp_removed_set_next(page, NULL);
+		__free_page(page);
+	}
+}
+
+/**
+ * tdp_gather_flushed() - Settle after the flush that was owed
+ * @gather: the debt
+ *
+ * Free the removed tables after a grace period.  The counts stay.
+ *
+ * Context: Any; the flush is done, or none was owed because no CPU can use the
+ *	    tree any more.
+ */
+void tdp_gather_flushed(struct tdp_gather *gather)
+{
+	struct page *head = gather->removed;
+
+	while (head) {
+		struct page *last = head, *rest;
+		unsigned int n = 1;
+
+		while (n < TDP_FREE_BATCH && tdp_removed_next(last)) {
+			last = tdp_removed_next(last);
+			n++;
+		}
+		rest = tdp_removed_next(last);
+		tdp_removed_set_next(last, NULL);
+		call_rcu(&head->rcu_head, tdp_free_removed);
+		head = rest;
+	}
+	gather->removed = NULL;
+	gather->start = 0;
+	gather->end = 0;
+	gather->level = 0;
+	gather->flush = TDP_FLUSH_NOTHING;
+}

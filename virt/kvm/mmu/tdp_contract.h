@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_CONTRACT_H
+#define __KVM_TDP_CONTRACT_H
+
+/*
+ * What a page-table format, arch/<arch>/kvm/tdp_pgtable.h, has to provide.
+ *
+ * A format is pure: bits in, bits out.  It defines the type of an entry,
+ * tdp_pte_t, and struct tdp_fmt with the facts that are known only at run time;
+ * a struct tdp_fmt never changes once a root uses it.  Each function has a name
+ * of the format's own, which a #define binds to the name below, so that the
+ * declarations here check every prototype:
+ *
+ *	static inline u64 x86_tdp_pte_pfn(...) { ... }
+ *	#define tdp_pte_pfn x86_tdp_pte_pfn
+ *
+ * Levels count from 1, the smallest leaf.  gfns and pfns are in host pages.
+ * All functions can be called in any context and do not sleep.  Unless said
+ * otherwise an entry that is passed in must have been loaded once, from memory
+ * that others may change, and be of the kind that the function's name implies.
+ */
+
+/**
+ * tdp_fmt_root_level() - Level of the root's entries
+ * @fmt: the format
+ */
+static inline int tdp_fmt_root_level(const struct tdp_fmt *fmt);
+
+/**
+ * tdp_fmt_level_shift() - Base 2 logarithm of what an entry spans
+ * @fmt: the format
+ * @level: level of the entry
+ *
+ * Return: the shift that turns an entry's index into gfns.
+ */
+static inline unsigned int tdp_fmt_level_shift(const struct tdp_fmt *fmt,
+					       int level);
+
+/**
+ * tdp_fmt_nr_entries() - Number of entries in a table
+ * @fmt: the format
+ * @level: level of the table's entries
+ *
+ * Return: a power of two.  A root can have more entries than fit in a page
+ * (concatenated tables), or fewer.
+ */
+static inline unsigned int tdp_fmt_nr_entries(const struct tdp_fmt *fmt,
+					      int level);
+
+/**
+ * tdp_fmt_leaf_allowed() - Can entries of a level be leaves?
+ * @fmt: the format
+ * @level: level of the entry
+ */
+static inline bool tdp_fmt_leaf_allowed(const struct tdp_fmt *fmt, int level);
+
+/**
+ * tdp_fmt_end_gfn() - End of the guest-physical address space
+ * @fmt: the format
+ *
+ * Return: the first gfn that cannot be mapped, at most what the root spans.
+ */
+static inline gfn_t tdp_fmt_end_gfn(const struct tdp_fmt *fmt);
+
+/**
+ * tdp_pte_none() - The entry that maps nothing
+ * @fmt: the format
+ *
+ * New tables must be filled with it.
+ */
+static inline tdp_pte_t tdp_pte_none(const struct tdp_fmt *fmt);
+
+/**
+ * tdp_pte_frozen() - The entry that maps nothing and has an owner
+ * @fmt: the format
+ *
+ * To hardware the same as tdp_pte_none().
+ */
+static inline tdp_pte_t tdp_pte_frozen(const struct tdp_fmt *fmt);
+
+/**
+ * tdp_pte_kind() - Decode any entry
+ * @fmt: the format
+ * @pte: an entry of any kind
+ * @level: its level
+ */
+static inline enum tdp_kind tdp_pte_kind(const struct tdp_fmt *fmt,
+					 tdp_pte_t pte, int level);
+
+/**
+ * tdp_pte_make_table() - Make an entry that points to a table
+ * @fmt: the format
+ * @phys: physical address of the table, in bytes
+ *
+ * The entry is made accessed, where tables have such a bit: hardware would set
+ * it and spoil the cmpxchg that unlinks the table.
+ */
+static inline tdp_pte_t tdp_pte_make_table(const struct tdp_fmt *fmt, u64 phys);
+
+/**
+ * tdp_pte_table_phys() - Address of the table that an entry points to
+ * @fmt: the format
+ * @pte: a TDP_TABLE
+ *
+ * Return: the physical address in bytes.
+ */
+static inline u64 tdp_pte_table_phys(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_make_leaf() - Make an entry that maps guest memory
+ * @fmt: the format
+ * @pfn: first page, aligned to the size of the leaf
+ * @level: level of the leaf, one for which tdp_fmt_leaf_allowed()
+ * @flags: TDP_WRITE etc.; TDP_WRITE implies TDP_HOST_WRITE
+ * @attr: attributes that the format leaves to the glue (memory type), as bits
+ *	  of the entry
+ *
+ * Reads are always allowed.  A leaf made without TDP_YOUNG does not count as
+ * accessed; if hardware keeps no accessed bit its first use faults.  A writable
+ * leaf is made dirty, where hardware keeps a dirty bit.
+ */
+static inline tdp_pte_t tdp_pte_make_leaf(const struct tdp_fmt *fmt,
+					  kvm_pfn_t pfn, int level,
+					  unsigned int flags, u64 attr);
+
+/**
+ * tdp_pte_pfn() - First page that a leaf maps
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline kvm_pfn_t tdp_pte_pfn(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_split_child() - One of the leaves that a huge leaf splits into
+ * @fmt: the format
+ * @huge: a TDP_LEAF
+ * @level: its level, above 1
+ * @index: which child
+ *
+ * The child maps the same memory with the same permissions, state bits and
+ * attributes one level lower.
+ */
+static inline tdp_pte_t tdp_pte_split_child(const struct tdp_fmt *fmt,
+					    tdp_pte_t huge, int level,
+					    unsigned int index);
+
+/**
+ * tdp_pte_writable() - Does a leaf let the guest write now?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline bool tdp_pte_writable(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_young() - Was a leaf accessed since it was last made old?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline bool tdp_pte_young(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_wrprot_tracked() - Write-protect a leaf whose gfn KVM tracks
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ *
+ * Beside the permission, remove the mark that lets lockless paths give it back
+ * (x86's MMU-writable bit).
+ *
+ * Return: the protected leaf.
+ */
+static inline tdp_pte_t tdp_pte_wrprot_tracked(const struct tdp_fmt *fmt,
+					       tdp_pte_t pte);
+
+/**
+ * tdp_pte_volatile() - Can an entry change although mmu_lock is held for write?
+ * @fmt: the format
+ * @pte: an entry of any kind
+ * @level: its level
+ *
+ * Hardware sets accessed and dirty bits, lockless paths give back permissions.
+ *
+ * Return: true if a plain store could lose such a change and the change
+ * matters.
+ */
+static inline bool tdp_pte_volatile(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				    int level);
+
+/**
+ * tdp_pte_downgrades() - Must cached copies of a leaf go when it is replaced?
+ * @fmt: the format
+ * @old: a TDP_LEAF
+ * @new: the TDP_LEAF that replaces it at the same level, mapping the same pfn
+ *
+ * Return: true if @old, or what lockless paths can make of it, allows an access
+ * that @new does not.
+ */
+static inline bool tdp_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
+				      tdp_pte_t new);
+
+/*
+ * Optional.  Formats that do not define these get what stands here.
+ */
+
+/**
+ * tdp_pte_need_bbm() - Does replacing an entry need break-before-make?
+ * @fmt: the format
+ * @old: the entry, of any kind
+ * @new: the entry that replaces it, of any kind
+ * @level: level of both
+ *
+ * Return: true if hardware could misbehave when it finds both in its caches,
+ * so that @old must first be made invalid and flushed.
+ */
+#ifndef tdp_pte_need_bbm
+static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
+					    tdp_pte_t old, tdp_pte_t new,
+					    int level)
+{
+	return false;
+}
+
+#define tdp_pte_need_bbm default_tdp_pte_need_bbm
+#endif
+
+#endif /* __KVM_TDP_CONTRACT_H */

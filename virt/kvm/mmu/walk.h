@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_WALK_H
+#define __KVM_TDP_WALK_H
+
+#include "kvm_tdp.h"
+#include "pte.h"
+
+/**
+ * struct kvm_tdp_walk - a walk that holds mmu_lock and pays its debts
+ * @root: the root, referenced
+ * @iter: where the walk is
+ * @gather: what it owes
+ * @start: first gfn
+ * @yielded: iter.next when the walk last yielded: at least one entry is done
+ *	     with before the next time
+ * @mode: whether mmu_lock is held for read or for write
+ * @may_yield: give way to waiters and to the scheduler
+ */
+struct kvm_tdp_walk {
+	struct kvm_tdp_root *root;
+	struct tdp_iter iter;
+	struct tdp_gather gather;
+	gfn_t start;
+	gfn_t yielded;
+	enum tdp_mode mode;
+	bool may_yield;
+};
+
+void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk, struct kvm_tdp_root *root,
+			gfn_t start, gfn_t end, int min_level);
+void kvm_tdp_walk_next(struct kvm_tdp_walk *walk);
+void kvm_tdp_walk_end(struct kvm_tdp_walk *walk);
+void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather);
+
+/**
+ * for_each_kvm_tdp_pte() - Visit all entries that map [@start, @end)
+ * @walk: the walk, its mode and may_yield set
+ * @root: the root
+ * @start: first gfn
+ * @end: first gfn behind
+ * @min_level: lowest level to visit
+ *
+ * Between two entries the walk may drop mmu_lock and come back by the root: an
+ * entry above the current gfn can be visited again.  Pays all debts whenever it
+ * drops the lock and at its end; do not leave it by break or return.
+ *
+ * Context: mmu_lock held as walk->mode says.
+ */
+#define for_each_kvm_tdp_pte(walk, root, start, end, min_level)		\
+	for (kvm_tdp_walk_begin(walk, root, start, end, min_level);	\
+	     (walk)->iter.ptep || (kvm_tdp_walk_end(walk), false);	\
+	     kvm_tdp_walk_next(walk))
+
+struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
+				       struct kvm_tdp_root *prev,
+				       int as_id, bool valid_only);
+
+/* Roots of any address space. */
+#define KVM_TDP_ALL_AS	(-1)
+
+/**
+ * for_each_kvm_tdp_root() - Visit roots
+ * @tdp: the MMU
+ * @root: the current root, referenced: mmu_lock may be dropped in the body
+ * @as_id: address space, or KVM_TDP_ALL_AS
+ * @valid_only: leave out invalid roots
+ *
+ * Whoever leaves the loop early owns the reference.
+ *
+ * Context: mmu_lock held.
+ */
+#define for_each_kvm_tdp_root(tdp, root, as_id, valid_only)		\
+	for (root = kvm_tdp_next_root(tdp, NULL, as_id, valid_only);	\
+	     root;							\
+	     root = kvm_tdp_next_root(tdp, root, as_id, valid_only))
+
+static inline void kvm_tdp_assert_locked(struct kvm *kvm, enum tdp_mode mode)
+{
+	if (mode == TDP_SHARED)
+		lockdep_assert_held_read(&kvm->mmu_lock);
+	else
+		lockdep_assert_held_write(&kvm->mmu_lock);
+}
+
+#endif /* __KVM_TDP_WALK_H */
