@@ -22,7 +22,7 @@ struct kvm;
 struct kvm_tdp {
 	struct kvm *kvm;
 	struct list_head roots;
-	spinlock_t roots_lock;
+	spinlock_t roots_lock; /* for changes of roots */
 	atomic64_t nr_tables;
 };
 

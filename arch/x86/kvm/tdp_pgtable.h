@@ -18,7 +18,7 @@
 typedef u64 tdp_pte_t;
 
 #define X86_TDP_LEVEL_BITS	9
-#define X86_TDP_NR_ENTRIES	(1u << X86_TDP_LEVEL_BITS)
+#define X86_TDP_NR_ENTRIES	BIT(X86_TDP_LEVEL_BITS)
 #define X86_TDP_MAX_LEAF_LEVEL	3
 
 /* Set in tables and leaves, ignored by hardware. */
@@ -44,9 +44,9 @@ typedef u64 tdp_pte_t;
  * log would hold L2's addresses).
  */
 #define X86_TDP_AD_MASK		(3ull << 52)
-#define X86_TDP_AD_ENABLED	(0ull << 52)
-#define X86_TDP_AD_DISABLED	(1ull << 52)
-#define X86_TDP_AD_WRPROT_ONLY	(2ull << 52)
+#define X86_TDP_AD_ENABLED	0ull
+#define X86_TDP_AD_DISABLED	BIT_ULL(52)
+#define X86_TDP_AD_WRPROT_ONLY	BIT_ULL(53)
 
 /* Where an access-tracked leaf keeps the R and X that it gave up. */
 #define X86_TDP_SAVED_BITS	(BIT_ULL(0) | BIT_ULL(2))
@@ -301,7 +301,19 @@ static inline bool x86_tdp_pte_volatile(const struct tdp_fmt *fmt,
 
 #define tdp_pte_volatile x86_tdp_pte_volatile
 
+/* What a leaf allows, or allowed before it was access-tracked. */
+static inline tdp_pte_t x86_tdp_pte_restored(const struct tdp_fmt *fmt,
+					     tdp_pte_t pte)
+{
+	if (x86_tdp_pte_acc_tracked(fmt, pte))
+		pte |= (pte >> X86_TDP_SAVED_SHIFT) & X86_TDP_SAVED_BITS;
+	return pte;
+}
+
 /*
+ * Access tracking is not flushed, so what an access-tracked leaf gave up may
+ * still be cached.
+ *
  * mmu_write counts although hardware ignores it: entries with it may have been
  * write-protected without a flush, i.e. may still be cached writable.
  */
@@ -309,8 +321,11 @@ static inline bool x86_tdp_pte_downgrades(const struct tdp_fmt *fmt,
 					  tdp_pte_t old, tdp_pte_t new)
 {
 	u64 allows = X86_TDP_WRITE | fmt->user | fmt->exec | fmt->mmu_write;
+	u64 lost = x86_tdp_pte_restored(fmt, old) &
+		   ~x86_tdp_pte_restored(fmt, new);
 
-	return (old & ~new & allows) || (new & ~old & fmt->noexec) ||
+	return ((lost | (old & ~new)) & allows) ||
+	       (new & ~old & fmt->noexec) ||
 	       (x86_tdp_pte_hw_ad(fmt, old) && (old & ~new & fmt->dirty));
 }
 

@@ -27,9 +27,9 @@ struct tdp_iter {
 	gfn_t next;
 	gfn_t end;
 	gfn_t gfn;
-	tdp_ptep_t ptep;
+	tdp_pte_t __rcu *ptep;
 	tdp_pte_t old;
-	tdp_ptep_t table[TDP_MAX_LEVELS];
+	tdp_pte_t __rcu *table[TDP_MAX_LEVELS];
 	u8 level;
 	u8 min_level;
 	bool restart;
@@ -45,7 +45,7 @@ void tdp_iter_advance(struct tdp_iter *iter);
  *
  * Context: RCU read-side critical section.
  */
-static inline tdp_pte_t tdp_pte_read(tdp_ptep_t ptep)
+static inline tdp_pte_t tdp_pte_read(tdp_pte_t __rcu *ptep)
 {
 	return READ_ONCE(*rcu_dereference(ptep));
 }
@@ -74,14 +74,14 @@ static inline void tdp_iter_restart(struct tdp_iter *iter)
 }
 
 /**
- * tdp_iter_inside() - Does all that the current entry spans lie in the walk?
+ * tdp_iter_inside() - Does all that the current entry can map lie in the walk?
  * @iter: the walk
  * @start: where the walk started
  */
 static inline bool tdp_iter_inside(const struct tdp_iter *iter, gfn_t start)
 {
 	return iter->gfn >= start &&
-	       iter->gfn + tdp_span(iter->pgt->fmt, iter->level) <= iter->end;
+	       tdp_entry_end(iter->pgt->fmt, iter->gfn, iter->level) <= iter->end;
 }
 
 /**

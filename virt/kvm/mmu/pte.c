@@ -78,8 +78,9 @@ static void tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
  *
  * Return: what it was.
  */
-static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt, tdp_ptep_t ptep,
-				int level, enum tdp_mode mode)
+static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt,
+				tdp_pte_t __rcu *ptep, int level,
+				enum tdp_mode mode)
 {
 	tdp_pte_t *pte = rcu_dereference(ptep);
 	tdp_pte_t frozen = tdp_pte_frozen(fmt);
@@ -109,7 +110,7 @@ static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt, tdp_ptep_t ptep,
  * by the number of levels.
  */
 static void tdp_remove_table(const struct tdp_fmt *fmt,
-			     struct tdp_gather *gather, tdp_ptep_t table,
+			     struct tdp_gather *gather, tdp_pte_t __rcu *table,
 			     int level, enum tdp_mode mode)
 {
 	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level);

@@ -111,7 +111,7 @@ static inline u64 tdp_pte_table_phys(const struct tdp_fmt *fmt, tdp_pte_t pte);
  * @fmt: the format
  * @pfn: first page, aligned to the size of the leaf
  * @level: level of the leaf, one for which tdp_fmt_leaf_allowed()
- * @flags: TDP_WRITE etc.; TDP_WRITE implies TDP_HOST_WRITE
+ * @flags: TDP_WRITE etc.; TDP_WRITE only together with TDP_HOST_WRITE
  * @attr: attributes that the format leaves to the glue (memory type), as bits
  *	  of the entry
  *

@@ -15,9 +15,6 @@
 
 #include "tdp_contract.h"
 
-/* A pointer into a table: dereference it under RCU only. */
-typedef tdp_pte_t __rcu *tdp_ptep_t;
-
 /**
  * struct tdp_pgtable - one page-table tree
  * @fmt: its format
@@ -25,7 +22,7 @@ typedef tdp_pte_t __rcu *tdp_ptep_t;
  */
 struct tdp_pgtable {
 	const struct tdp_fmt *fmt;
-	tdp_ptep_t root;
+	tdp_pte_t __rcu *root;
 };
 
 /**
@@ -51,6 +48,20 @@ static inline gfn_t tdp_gfn_round(const struct tdp_fmt *fmt, gfn_t gfn,
 }
 
 /**
+ * tdp_entry_end() - First gfn behind those that an entry can map
+ * @fmt: the format
+ * @gfn: first gfn that the entry spans
+ * @level: level of the entry
+ *
+ * The last entries of a tree can span more than the address space has.
+ */
+static inline gfn_t tdp_entry_end(const struct tdp_fmt *fmt, gfn_t gfn,
+				  int level)
+{
+	return min(gfn + tdp_span(fmt, level), tdp_fmt_end_gfn(fmt));
+}
+
+/**
  * tdp_index() - Index, in its table, of the entry for a gfn
  * @fmt: the format
  * @gfn: any gfn below tdp_fmt_end_gfn()
@@ -68,9 +79,10 @@ static inline unsigned int tdp_index(const struct tdp_fmt *fmt, gfn_t gfn,
  * @fmt: the format
  * @pte: a TDP_TABLE
  */
-static inline tdp_ptep_t tdp_pte_table(const struct tdp_fmt *fmt, tdp_pte_t pte)
+static inline tdp_pte_t __rcu *tdp_pte_table(const struct tdp_fmt *fmt,
+					     tdp_pte_t pte)
 {
-	return (tdp_ptep_t)tdp_phys_to_table(tdp_pte_table_phys(fmt, pte));
+	return (tdp_pte_t __rcu *)tdp_phys_to_table(tdp_pte_table_phys(fmt, pte));
 }
 
 #endif /* __KVM_TDP_FORMAT_H */

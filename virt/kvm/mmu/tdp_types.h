@@ -34,10 +34,10 @@ enum tdp_kind {
 };
 
 /* What a new leaf allows and starts with, see tdp_pte_make_leaf(). */
-#define TDP_WRITE	(1u << 0)	/* the guest may write now */
-#define TDP_EXEC	(1u << 1)	/* the guest may execute */
-#define TDP_HOST_WRITE	(1u << 2)	/* the primary MMU allows writes */
-#define TDP_YOUNG	(1u << 3)	/* count as accessed */
+#define TDP_WRITE	BIT(0)	/* the guest may write now */
+#define TDP_EXEC	BIT(1)	/* the guest may execute */
+#define TDP_HOST_WRITE	BIT(2)	/* the primary MMU allows writes */
+#define TDP_YOUNG	BIT(3)	/* count as accessed */
 
 /**
  * enum tdp_flush - what stale translations a change of an entry leaves behind

@@ -13,7 +13,7 @@ TRACE_DEFINE_ENUM(KVM_TDP_SPURIOUS);
 TRACE_DEFINE_ENUM(KVM_TDP_WRPROT);
 TRACE_DEFINE_ENUM(KVM_TDP_ANNOTATED);
 
-/* A fault that the TDP MMU handled, with the leaf that it installed or found. */
+/* A fault that the TDP MMU handled, with the leaf it installed or found. */
 TRACE_EVENT(kvm_tdp_fault,
 	TP_PROTO(const struct kvm_tdp_fault *fault, u8 as_id, int result),
 	TP_ARGS(fault, as_id, result),

@@ -50,6 +50,7 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
  */
 void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk, struct kvm_tdp_root *root,
 			gfn_t start, gfn_t end, int min_level)
+	__acquires(RCU)
 {
 	kvm_tdp_assert_locked(root->tdp->kvm, walk->mode);
 
@@ -77,6 +78,8 @@ static bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 }
 
 static void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk)
+	__must_hold(RCU)
+	__must_hold(&walk->root->tdp->kvm->mmu_lock)
 {
 	rwlock_t *lock = &walk->root->tdp->kvm->mmu_lock;
 
@@ -121,6 +124,7 @@ void kvm_tdp_walk_next(struct kvm_tdp_walk *walk)
  * @walk: the walk
  */
 void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
+	__releases(RCU)
 {
 	kvm_tdp_settle(walk->root, &walk->gather);
 	rcu_read_unlock();

@@ -53,8 +53,8 @@ again:
  *
  * ANNOTATED entries stay where their table does: they map nothing.
  *
- * Context: mmu_lock held; for read only if no fault may install in the range, or
- *	    if it does not matter.
+ * Context: mmu_lock held; for read only if it does not matter that faults map
+ *	    parts of the range again meanwhile.
  */
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
@@ -65,11 +65,11 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	end = min(end, tdp_fmt_end_gfn(fmt));
 
 	for (level = 2; level <= tdp_fmt_root_level(fmt); level++) {
-		gfn_t span = tdp_span(fmt, level);
+		gfn_t first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
+					    level);
 
 		/* The first pass is due even if no table lies in the range. */
-		if (level > 2 && tdp_gfn_round(fmt, start + span - 1, level) +
-				 span > end)
+		if (level > 2 && tdp_entry_end(fmt, first, level) > end)
 			break;
 		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level);
 	}

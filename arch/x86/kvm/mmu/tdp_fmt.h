@@ -2,7 +2,7 @@
 #ifndef __KVM_X86_MMU_TDP_FMT_H
 #define __KVM_X86_MMU_TDP_FMT_H
 
-#include <asm/kvm_host.h>
+#include <linux/kvm_host.h>
 
 struct tdp_fmt;
 

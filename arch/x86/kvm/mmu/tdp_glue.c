@@ -41,7 +41,7 @@ int kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu)
 		set_page_private(virt_to_page(sp->spt), (unsigned long)sp);
 
 		sp->tdp_root.pgt.fmt = kvm_mmu_tdp_format(role);
-		sp->tdp_root.pgt.root = (tdp_ptep_t)sp->spt;
+		sp->tdp_root.pgt.root = (tdp_pte_t __rcu *)sp->spt;
 		sp->tdp_root.key = role.word;
 		sp->tdp_root.as_id = kvm_mmu_role_as_id(role);
 		root = kvm_tdp_add_root(tdp, &sp->tdp_root);

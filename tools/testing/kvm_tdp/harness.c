@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The surroundings of the page-table library, random trees, and main().
+ */
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "test.h"
+
+#define PAGE_BYTES	4096ul
+#define NR_PAGES	32768u
+/* Where tables seem to be; below 4 GiB for the toy's 32-bit entries. */
+#define POOL_PHYS	0x40000000ull
+#define POISON		0x6b
+/* The most pages that an RCU callback may free. */
+#define MAX_BATCH	512
+
+const struct tdp_fmt *fmt;
+int expect_warnings;
+void (*store_hook)(tdp_pte_t *entry, int level);
+unsigned int nr_tables, nr_freed;
+int nr_accounted;
+
+static jmp_buf test_end;
+static const char *skipped;
+static unsigned char *pool;
+static struct page pages[NR_PAGES];
+static unsigned int nr_pages;
+static int rcu_depth;
+static struct rcu_head *rcu_queue, **rcu_tail = &rcu_queue;
+static u64 rnd_state;
+
+void test_fail(void)
+{
+	putchar('\n');
+	longjmp(test_end, 1);
+}
+
+void test_skip(const char *why)
+{
+	skipped = why;
+	longjmp(test_end, 1);
+}
+
+bool test_warn(bool cond, const char *file, int line, const char *what)
+{
+	if (cond && expect_warnings-- <= 0) {
+		printf("    # %s:%d: warning: %s", file, line, what);
+		test_fail();
+	}
+	return cond;
+}
+
+u64 rnd(u64 n)
+{
+	rnd_state ^= rnd_state << 13;
+	rnd_state ^= rnd_state >> 7;
+	rnd_state ^= rnd_state << 17;
+	return rnd_state % n;
+}
+
+/* Tables, each from a page of its own that is not used again in a test. */
+
+void *alloc_table(int level)
+{
+	unsigned int i, nr = 1u << model_nr_bits(level);
+	unsigned char *table = pool + nr_pages * PAGE_BYTES;
+	unsigned int size = nr * sizeof(tdp_pte_t);
+
+	do {
+		CHECK(nr_pages < NR_PAGES, "more tables than the pool has");
+		pages[nr_pages].state = PAGE_TABLE;
+		pages[nr_pages].level = level;
+		nr_pages++;
+	} while (nr_pages * PAGE_BYTES < table - pool + size);
+
+	for (i = 0; i < nr; i++)
+		((tdp_pte_t *)table)[i] = tdp_pte_none(fmt);
+	nr_tables++;
+	return table;
+}
+
+struct page *tdp_table_to_page(const void *table)
+{
+	size_t offset = (unsigned char *)table - pool;
+
+	CHECK(offset < nr_pages * PAGE_BYTES, "%p is no table", table);
+	return &pages[offset / PAGE_BYTES];
+}
+
+void *page_table(const struct page *page)
+{
+	return pool + (page - pages) * PAGE_BYTES;
+}
+
+void __free_page(struct page *page)
+{
+	CHECK(page->state == PAGE_TABLE, "freed twice");
+	CHECK(!page->accounted, "freed while accounted");
+	page->state = PAGE_FREED;
+	memset(page_table(page), POISON,
+	       sizeof(tdp_pte_t) << model_nr_bits(page->level));
+	nr_tables--;
+	nr_freed++;
+}
+
+void free_unlinked(void *table)
+{
+	__free_page(tdp_table_to_page(table));
+}
+
+void *tdp_phys_to_table(u64 phys)
+{
+	void *table = pool + (phys - POOL_PHYS);
+
+	CHECK(!(phys % PAGE_BYTES), "phys %llx", phys);
+	tdp_table_to_page(table);
+	return table;
+}
+
+u64 tdp_table_to_phys(const void *table)
+{
+	return (unsigned char *)table - pool + POOL_PHYS;
+}
+
+void tdp_account_table(void *table, int nr)
+{
+	struct page *page = tdp_table_to_page(table);
+
+	page->accounted += nr;
+	nr_accounted += nr;
+	CHECK(page->accounted == 0 || page->accounted == 1);
+}
+
+/* RCU and accesses. */
+
+void rcu_read_lock(void)
+{
+	rcu_depth++;
+}
+
+void rcu_read_unlock(void)
+{
+	CHECK(rcu_depth-- > 0);
+}
+
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
+{
+	CHECK(!head->func, "already waits for a grace period");
+	head->next = NULL;
+	head->func = func;
+	*rcu_tail = head;
+	rcu_tail = &head->next;
+}
+
+void test_grace_period(void)
+{
+	CHECK(!rcu_depth, "a reader waits for itself");
+	while (rcu_queue) {
+		struct rcu_head *head = rcu_queue;
+		unsigned int freed = nr_freed;
+
+		rcu_queue = head->next;
+		head->func(head);
+		CHECK(nr_freed - freed <= MAX_BATCH, "%u pages in a callback",
+		      nr_freed - freed);
+	}
+	rcu_tail = &rcu_queue;
+}
+
+void test_deref(const void *entry)
+{
+	CHECK(rcu_depth, "not in an RCU read-side critical section");
+	CHECK(tdp_table_to_page(entry)->state == PAGE_TABLE, "freed table");
+}
+
+void test_store(void *entry)
+{
+	void (*hook)(tdp_pte_t *entry, int level) = store_hook;
+
+	test_deref(entry);
+	if (!hook)
+		return;
+	store_hook = NULL;
+	hook(entry, tdp_table_to_page(entry)->level);
+	store_hook = hook;
+}
+
+/* Trees. */
+
+gfn_t random_gfn(void)
+{
+	gfn_t end = tdp_fmt_end_gfn(fmt);
+	gfn_t gfn[] = { 0, end, end / 2, model_span(random_level()) };
+
+	/* Around few places, so that tables have company. */
+	return (gfn[rnd(4)] + rnd(3) * model_span(random_level()) + rnd(4) -
+		rnd(4)) % end;
+}
+
+kvm_pfn_t random_pfn(int level)
+{
+	return rnd(1ull << (model_phys_bits() - 12)) & ~(model_span(level) - 1);
+}
+
+tdp_pte_t random_pte(int level)
+{
+	unsigned int flags = rnd(16);
+
+	if (!rnd(4))
+		return tdp_pte_none(fmt);
+	if (!rnd(4) || !model_leaf_allowed(level))
+		return model_annotated(rnd(-1ull));
+	if (flags & TDP_WRITE)
+		flags |= TDP_HOST_WRITE;
+	return tdp_pte_make_leaf(fmt, random_pfn(level), level, flags,
+				 model_attr());
+}
+
+unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves)
+{
+	u64 bits = model_leaf_bits(), set = 0;
+	unsigned int nr = 0;
+
+	do {
+		tdp_pte_t pte = model_leaf_base(level) | pfn << 12 | set;
+
+		if (model_leaf_legal(pte)) {
+			CHECK(nr < MAX_LEAVES);
+			leaves[nr++] = pte;
+		}
+		set = (set - bits) & bits;
+	} while (set);
+	return nr;
+}
+
+void tree_init(struct tree *t)
+{
+	t->pgt.fmt = fmt;
+	t->pgt.root = alloc_table(root_level());
+	tdp_gather_init(&t->gather);
+}
+
+/* Make all on the way that is needed; leave the debt to the caller. */
+void tree_set_owing(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
+		    enum tdp_mode mode)
+{
+	struct tdp_gather *g = &t->gather;
+	struct tdp_iter iter;
+
+	rcu_read_lock();
+	for_each_tdp_pte(&iter, &t->pgt, gfn, gfn + 1, level) {
+		enum tdp_kind kind;
+		void *table;
+		bool done;
+again:
+		kind = tdp_iter_kind(&iter);
+		CHECK(kind != TDP_FROZEN);
+		if (iter.level == level) {
+			/* Other memory: only over nothing. */
+			if (kind == TDP_LEAF &&
+			    tdp_pte_kind(fmt, new, level) == TDP_LEAF &&
+			    hw_view(new, level).phys !=
+			    hw_view(iter.old, level).phys) {
+				if (!tdp_iter_set(&iter, g, tdp_pte_none(fmt),
+						  mode))
+					goto again;
+				iter.old = tdp_pte_none(fmt);
+			}
+			if (!tdp_iter_set(&iter, g, new, mode))
+				goto again;
+		} else if (kind != TDP_TABLE) {
+			table = alloc_table(iter.level - 1);
+			done = kind == TDP_LEAF ?
+			       tdp_iter_split(&iter, g, table) :
+			       tdp_iter_link(&iter, g, table);
+			if (!done) {
+				free_unlinked(table);
+				goto again;
+			}
+		}
+	}
+	rcu_read_unlock();
+}
+
+void tree_set(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
+	      enum tdp_mode mode)
+{
+	tree_set_owing(t, gfn, level, new, mode);
+	tdp_gather_flushed(&t->gather);
+}
+
+void stand(struct tree *t, struct tdp_iter *iter, gfn_t gfn, int level)
+{
+	for_each_tdp_pte(iter, &t->pgt, gfn, gfn + 1, level) {
+		if (iter->level == level)
+			return;
+	}
+	CHECK(false, "%llx at level %d is not there", gfn, level);
+}
+
+void tree_fill(struct tree *t, unsigned int nr)
+{
+	while (nr--) {
+		int level = random_level();
+
+		tree_set(t, random_gfn(), level, random_pte(level), rnd(2));
+	}
+}
+
+tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level)
+{
+	int l = root_level();
+	tdp_pte_t *table = t->pgt.root;
+
+	for (;; l--) {
+		gfn_t index = (gfn >> model_shift(l)) %
+			      (1u << model_nr_bits(l));
+
+		if (l == *level || tdp_pte_kind(fmt, table[index], l) !=
+				   TDP_TABLE) {
+			*level = l;
+			return &table[index];
+		}
+		table = tdp_phys_to_table(hw_view(table[index], l).phys);
+	}
+}
+
+void count_tree(tdp_pte_t *table, int level, struct counts *c)
+{
+	int i;
+
+	c->tables++;
+	for (i = 0; i < 1 << model_nr_bits(level); i++) {
+		enum tdp_kind kind = tdp_pte_kind(fmt, table[i], level);
+
+		c->leaves[level - 1] += kind == TDP_LEAF;
+		if (kind == TDP_TABLE)
+			count_tree(tdp_phys_to_table(hw_view(table[i],
+							     level).phys),
+				   level - 1, c);
+	}
+}
+
+/* What the gather counted is what is there. */
+void check_counts(const struct tree *t)
+{
+	struct counts c = { .tables = -1 };
+
+	count_tree(t->pgt.root, root_level(), &c);
+	CHECK(c.tables == t->gather.tables, "%d tables, counted %d", c.tables,
+	      t->gather.tables);
+	CHECK(c.tables == nr_accounted);
+	CHECK(!memcmp(c.leaves, t->gather.leaves, sizeof(c.leaves)));
+}
+
+void tree_destroy(struct tree *t)
+{
+	int level = root_level();
+	gfn_t gfn, span = model_span(level);
+
+	check_counts(t);
+	for (gfn = 0; gfn < tdp_fmt_end_gfn(fmt); gfn += span)
+		tree_set(t, gfn, level, tdp_pte_none(fmt), TDP_EXCLUSIVE);
+	check_counts(t);
+	CHECK(!t->gather.tables);
+	test_grace_period();
+	free_unlinked(t->pgt.root);
+	CHECK(!nr_tables, "%u tables were lost", nr_tables);
+}
+
+/* Running. */
+
+static void reset(void)
+{
+	memset(pages, 0, sizeof(*pages) * nr_pages);
+	nr_pages = 0;
+	nr_tables = 0;
+	nr_freed = 0;
+	nr_accounted = 0;
+	rcu_depth = 0;
+	rcu_queue = NULL;
+	rcu_tail = &rcu_queue;
+	store_hook = NULL;
+	expect_warnings = 0;
+	rnd_state = 0x5deece66d;
+}
+
+static bool run(const struct test *test)
+{
+	reset();
+	skipped = NULL;
+	if (setjmp(test_end))
+		return skipped;
+	test->run();
+	CHECK(!rcu_depth);
+	CHECK(!rcu_queue, "a grace period is due");
+	CHECK(!nr_tables, "%u tables were lost", nr_tables);
+	CHECK(!nr_accounted);
+	CHECK(!expect_warnings, "%d warnings did not come", expect_warnings);
+	return true;
+}
+
+/* Does a name contain one of several strings?  All do if there are none. */
+static bool wanted(const char *name, char **only)
+{
+	if (!*only)
+		return true;
+	while (*only && !strstr(name, *only))
+		only++;
+	return *only;
+}
+
+/* A result for each test and format, or only for those that are wanted. */
+static int run_all(char **only, bool list, bool *ok)
+{
+	static const struct test *const groups[] = {
+		format_tests, iter_tests, pte_tests, table_tests,
+	};
+	const struct test *test;
+	unsigned int f, g;
+	const char *format;
+	char name[128];
+	bool passed;
+	int nr = 0;
+
+	for (f = 0; (format = model_use(f)); f++) {
+		for (g = 0; g < ARRAY_SIZE(groups); g++) {
+			for (test = groups[g]; test->name; test++) {
+				snprintf(name, sizeof(name), "%s.%s",
+					 test->name, format);
+				if (!wanted(name, only))
+					continue;
+				nr++;
+				if (list)
+					continue;
+				passed = run(test);
+				*ok &= passed;
+				printf("    %sok %d %s%s%s\n",
+				       passed ? "" : "not ", nr, name,
+				       skipped ? " # SKIP " : "",
+				       skipped ? skipped : "");
+				fflush(stdout);
+			}
+		}
+	}
+	return nr;
+}
+
+int main(int argc, char **argv)
+{
+	bool ok = true;
+
+	pool = mmap(NULL, NR_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool == MAP_FAILED) {
+		perror("mmap");
+		return 2;
+	}
+	/* What hangs has failed. */
+	alarm(300);
+	printf("    KTAP version 1\n    1..%d\n", run_all(argv + 1, true, &ok));
+	run_all(argv + 1, false, &ok);
+	return !ok;
+}

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Sabotage the code under test, one line at a time: the tests must notice.
+
+Each entry of mutants.txt is applied to a private copy of the sources, which is
+built and run.  A sabotage is caught if all the tests that it names fail, with
+some format, which did not fail without it.  Arguments: only the entries whose
+titles contain one of these.  Output in KTAP, status 1 if one was not caught.
+"""
+
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+KTREE = HERE.parents[2]
+NEEDED = ["virt/kvm/mmu", "arch/x86/kvm/tdp_pgtable.h", HERE.relative_to(KTREE)]
+# The fastest first.
+FORMATS = ["toy", "x86"]
+# A run takes a second; what takes this long hangs.
+TIMEOUT = 30
+
+
+def parse(path):
+    """Entries as dicts: title, file, old, new, tests."""
+    entries = []
+    for nr, line in enumerate(path.read_text().splitlines(), 1):
+        if not line or line.startswith("#"):
+            continue
+        if not entries or "tests" in entries[-1]:
+            entries.append({"title": line, "line": nr, "old": [], "new": []})
+            continue
+        entry, mark, text = entries[-1], line[0], line[2:]
+        if mark == "@":
+            entry["file"] = text
+        elif mark == "-":
+            entry["old"].append(text)
+        elif mark == "+":
+            entry["new"].append(text)
+        elif mark == "=":
+            entry["tests"] = text.split()
+        else:
+            sys.exit(f"{path}:{nr}: expected '@', '-', '+' or '='")
+    if not all({"file", "tests"} <= entry.keys() for entry in entries):
+        sys.exit(f"{path}: an entry has no file or no tests")
+    return entries
+
+
+class Tree:
+    """A private copy of the sources with its build."""
+
+    def __init__(self, where):
+        self.top = where / "tree"
+        self.objects = where / "build"
+        for name in NEEDED:
+            dst = self.top / name
+            dst.parent.mkdir(parents=True, exist_ok=True)
+            if (KTREE / name).is_dir():
+                shutil.copytree(KTREE / name, dst, ignore=shutil.ignore_patterns("build"))
+            else:
+                shutil.copy(KTREE / name, dst)
+
+    def build(self, fmt):
+        """What make says if it fails."""
+        env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+        make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[2], f"O={self.objects}", "SAN=", "OPT=-O0",
+                               self.objects / f"test-{fmt}"],
+                              env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return make.returncode and make.stdout
+
+    def run(self, fmt, tests=()):
+        """The results by name, of all tests or of some."""
+        try:
+            out = subprocess.run([self.objects / f"test-{fmt}", *tests], stdout=subprocess.PIPE, timeout=TIMEOUT).stdout
+        except subprocess.TimeoutExpired as e:
+            out = e.stdout or b""
+        return {name: verdict == "ok" for verdict, name in
+                re.findall(r"^ *(ok|not ok) \d+ (\S+)(?: #.*)?$", out.decode(), re.M)}
+
+    def sabotage(self, entry, normal):
+        """Returns what is wrong with the tests, or with the entry; empty if it was caught."""
+        path = self.top / entry["file"]
+        good = path.read_text()
+        old, new = "\n".join(entry["old"]), "\n".join(entry["new"])
+        if good.count(old) != 1:
+            return f"the text to replace is {good.count(old)} times in {entry['file']}"
+        path.write_text(good.replace(old, new))
+        try:
+            missed = set(entry["tests"])
+            for fmt in FORMATS:
+                errors = self.build(fmt)
+                if errors:
+                    return "does not build:\n" + errors
+                results = self.run(fmt, sorted(missed))
+                # Those without a result crashed or hung, or would have come after one that did.
+                missed -= {test for test in set(missed) for name, ok in normal[fmt].items()
+                           if name.startswith(test + ".") and ok and not results.get(name)}
+                if not missed:
+                    return ""
+            return f"not noticed by {', '.join(sorted(missed))}"
+        finally:
+            path.write_text(good)
+
+
+def main():
+    path = HERE / "mutants.txt"
+    entries = [e for e in parse(path) if len(sys.argv) < 2 or any(a in e["title"] for a in sys.argv[1:])]
+    start = time.monotonic()
+    print(f"KTAP version 1\n1..{len(entries)}")
+
+    with tempfile.TemporaryDirectory(prefix="kvm-tdp-mutants-") as tmp:
+        trees = queue.SimpleQueue()
+        workers = os.cpu_count() or 1
+        made = [Tree(Path(tmp) / str(i)) for i in range(workers)]
+
+        def work(entry):
+            tree = trees.get()
+            try:
+                return tree.sabotage(entry, normal)
+            finally:
+                trees.put(tree)
+
+        with ThreadPoolExecutor(workers) as pool:
+            normal = {}
+            for fmt in FORMATS:
+                errors = list(pool.map(lambda tree: tree.build(fmt), made))[0]
+                if errors:
+                    sys.exit("Bail out! the code does not build as it is:\n" + errors)
+                normal[fmt] = made[0].run(fmt)
+                for name in (name for name, ok in normal[fmt].items() if not ok):
+                    print(f"# {name} fails without any sabotage")
+            for tree in made:
+                trees.put(tree)
+            survived = 0
+            for nr, (entry, wrong) in enumerate(zip(entries, pool.map(work, entries)), 1):
+                if wrong:
+                    survived += 1
+                    print(f"# {path.name}:{entry['line']}:", wrong.strip().replace("\n", "\n# "))
+                print(f"{'not ok' if wrong else 'ok'} {nr} {entry['title']}", flush=True)
+
+    print(f"# {len(entries) - survived} of {len(entries)} caught in {time.monotonic() - start:.0f} s")
+    return survived > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

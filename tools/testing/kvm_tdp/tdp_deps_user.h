@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_DEPS_USER_H
+#define __KVM_TDP_DEPS_USER_H
+
+/*
+ * What virt/kvm/mmu/tdp_deps.h takes from the kernel, for user space, and with
+ * more checks: every pointer into a table that is dereferenced must be covered
+ * by RCU and point to a table that was not freed, and a test can do what
+ * hardware and other CPUs may do just before each store.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+typedef unsigned char u8;
+typedef signed char s8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef u64 gfn_t;
+typedef u64 kvm_pfn_t;
+
+#define BIT(nr)			(1ul << (nr))
+#define BIT_ULL(nr)		(1ull << (nr))
+#define GENMASK_ULL(h, l)	(((2ull << (h)) - 1) & ~((1ull << (l)) - 1))
+
+#define __must_check		__attribute__((__warn_unused_result__))
+#define __rcu
+#define fallthrough		__attribute__((__fallthrough__))
+#define BUILD_BUG_ON(cond)	((void)sizeof(char[1 - 2 * !!(cond)]))
+#define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
+
+#define container_of(ptr, type, member) \
+	((type *)((char *)(ptr) - offsetof(type, member)))
+
+#define min(a, b) ({				\
+	typeof(a) __a = (a);			\
+	typeof(b) __b = (b);			\
+	__a < __b ? __a : __b; })
+
+#define max(a, b) ({				\
+	typeof(a) __a = (a);			\
+	typeof(b) __b = (b);			\
+	__a > __b ? __a : __b; })
+
+/* A warning fails the test that runs, unless the test asked for it. */
+bool test_warn(bool cond, const char *file, int line, const char *what);
+
+#define WARN_ON_ONCE(cond)	test_warn(cond, __FILE__, __LINE__, #cond)
+
+/* The accesses of entries. */
+void test_deref(const void *entry);
+void test_store(void *entry);
+
+#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+
+#define WRITE_ONCE(x, val) do {				\
+	typeof(x) *__p = &(x);				\
+	test_store(__p);				\
+	__atomic_store_n(__p, val, __ATOMIC_RELAXED);	\
+} while (0)
+
+#define xchg(ptr, val) ({				\
+	typeof(ptr) __p = (ptr);			\
+	test_store(__p);				\
+	__atomic_exchange_n(__p, val, __ATOMIC_SEQ_CST); })
+
+#define try_cmpxchg(ptr, oldp, new) ({			\
+	typeof(ptr) __p = (ptr);			\
+	test_store(__p);				\
+	__atomic_compare_exchange_n(__p, oldp, new, false, \
+				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); })
+
+#define rcu_dereference(p) ({				\
+	typeof(p) __p = (p);				\
+	test_deref(__p);				\
+	__p; })
+
+/* RCU: a grace period is over when a test says so. */
+struct rcu_head {
+	struct rcu_head *next;
+	void (*func)(struct rcu_head *head);
+};
+
+void rcu_read_lock(void);
+void rcu_read_unlock(void);
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
+void test_grace_period(void);
+
+/* Tables. */
+enum test_page_state {
+	PAGE_UNUSED,
+	PAGE_TABLE,
+	PAGE_FREED,
+};
+
+struct page {
+	struct rcu_head rcu_head;
+	unsigned long private;
+	enum test_page_state state;
+	int level;
+	int accounted;
+};
+
+void __free_page(struct page *page);
+struct page *tdp_table_to_page(const void *table);
+void *tdp_phys_to_table(u64 phys);
+u64 tdp_table_to_phys(const void *table);
+void tdp_account_table(void *table, int nr);
+
+static inline struct page *tdp_removed_next(struct page *page)
+{
+	return (struct page *)page->private;
+}
+
+static inline void tdp_removed_set_next(struct page *page, struct page *next)
+{
+	page->private = (unsigned long)next;
+}
+
+#endif /* __KVM_TDP_DEPS_USER_H */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_TEST_H
+#define __KVM_TDP_TEST_H
+
+#include <stdio.h>
+
+#include "pte.h"
+
+/* The format that is being tested. */
+extern const struct tdp_fmt *fmt;
+
+/* Framework: a check that fails ends the test. */
+struct test {
+	const char *name;
+	void (*run)(void);
+};
+
+extern const struct test format_tests[], iter_tests[], pte_tests[],
+	table_tests[];
+
+#define CHECK(cond, ...) do {						\
+	if (!(cond)) {							\
+		printf("    # %s:%d: %s is false:", __FILE__, __LINE__,	\
+		       #cond);						\
+		printf(" " __VA_ARGS__);				\
+		test_fail();						\
+	}								\
+} while (0)
+
+/* These do not return. */
+void test_fail(void);
+void test_skip(const char *why);
+
+/* How many warnings the code under test must still give. */
+extern int expect_warnings;
+
+/* From 0 to n - 1, the same in every run. */
+u64 rnd(u64 n);
+
+/* Called before each store to an entry; not for the stores of the hook. */
+extern void (*store_hook)(tdp_pte_t *entry, int level);
+
+void *alloc_table(int level);
+void free_unlinked(void *table);
+void *page_table(const struct page *page);
+extern unsigned int nr_tables, nr_freed;
+extern int nr_accounted;
+
+/*
+ * The model of a format, independent of it: what hardware does with an entry,
+ * what lockless paths do, and the shape of trees.
+ */
+#define TEST_R	1u
+#define TEST_W	2u
+#define TEST_X	4u
+
+/**
+ * struct view - an entry as hardware sees it
+ * @access: TEST_*: what it allows; nothing if it is not present or @bad
+ * @bad: misconfigured, or reserved bits are set
+ * @ve: a fault could be delivered to the guest (EPT's #VE)
+ * @table: points to a table
+ * @accessed: the accessed bit, if @has_accessed
+ * @dirty: the dirty bit, if @has_dirty
+ * @has_accessed: hardware keeps accessed bits
+ * @has_dirty: hardware keeps dirty bits
+ * @phys: address bits
+ * @attr: memory type and encryption
+ */
+struct view {
+	unsigned int access;
+	bool bad;
+	bool ve;
+	bool table;
+	bool accessed;
+	bool dirty;
+	bool has_accessed;
+	bool has_dirty;
+	u64 phys;
+	u64 attr;
+};
+
+struct view hw_view(tdp_pte_t pte, int level);
+/* What the entry is after hardware tried one access (one of TEST_*). */
+tdp_pte_t hw_access(tdp_pte_t pte, int level, unsigned int access);
+/* The most that lockless paths make of a leaf. */
+tdp_pte_t sw_lockless(tdp_pte_t pte, int level);
+/* The marks of software, as TDP_HOST_WRITE, and TDP_WRITE for MMU-writable. */
+unsigned int sw_marks(tdp_pte_t pte);
+
+const char *model_use(unsigned int nr);
+int model_nr_bits(int level);
+int model_shift(int level);
+bool model_leaf_allowed(int level);
+int model_phys_bits(void);
+/* Attributes of leaves and of tables. */
+u64 model_attr(void);
+u64 model_table_attr(void);
+tdp_pte_t model_annotated(u64 random);
+/* All leaves: the base with those subsets of the bits that are legal. */
+tdp_pte_t model_leaf_base(int level);
+u64 model_leaf_bits(void);
+bool model_leaf_legal(tdp_pte_t pte);
+
+static inline unsigned int hw_allows(tdp_pte_t pte, int level)
+{
+	return hw_view(pte, level).access;
+}
+
+static inline u64 model_span(int level)
+{
+	return 1ull << model_shift(level);
+}
+
+#define MAX_LEAVES 512
+unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves);
+
+/* Trees. */
+struct tree {
+	struct tdp_pgtable pgt;
+	/* Its counts are those of the tree. */
+	struct tdp_gather gather;
+};
+
+/* Stand on the entry of a gfn at a level to which there are tables. */
+void stand(struct tree *t, struct tdp_iter *iter, gfn_t gfn, int level);
+
+struct counts {
+	int tables;
+	int leaves[TDP_MAX_LEVELS];
+};
+
+void tree_init(struct tree *t);
+void tree_destroy(struct tree *t);
+void tree_fill(struct tree *t, unsigned int nr);
+void tree_set_owing(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
+		    enum tdp_mode mode);
+void tree_set(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
+	      enum tdp_mode mode);
+/* By plain arithmetic: the entry at a level, or the lowest one above it. */
+tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level);
+void count_tree(tdp_pte_t *table, int level, struct counts *c);
+void check_counts(const struct tree *t);
+
+gfn_t random_gfn(void);
+kvm_pfn_t random_pfn(int level);
+/* NONE, ANNOTATED or LEAF. */
+tdp_pte_t random_pte(int level);
+
+/* Levels are from 1 to these. */
+static inline int root_level(void)
+{
+	return tdp_fmt_root_level(fmt);
+}
+
+static inline int max_leaf_level(void)
+{
+	int level = root_level();
+
+	while (!model_leaf_allowed(level))
+		level--;
+	return level;
+}
+
+static inline int random_level(void)
+{
+	return 1 + rnd(root_level());
+}
+
+#endif /* __KVM_TDP_TEST_H */

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What changes leave behind: debts of flushes, tables that are removed; and
+ * random changes of whole trees.
+ */
+#include "test.h"
+
+/* Gathers, against sets of what was added. */
+static void test_gather(void)
+{
+	struct tdp_gather g;
+	int round, i;
+
+	for (round = 0; round < 2000; round++) {
+		gfn_t start = -1ull, end = 0;
+		enum tdp_flush flush = TDP_FLUSH_NOTHING;
+		unsigned int levels = 0;
+		int nr = rnd(5);
+
+		tdp_gather_init(&g);
+		for (i = 0; i < nr; i++) {
+			gfn_t s = rnd(100), e = s + 1 + rnd(100);
+			enum tdp_flush f = rnd(8) ? TDP_FLUSH_LEAF :
+						    TDP_FLUSH_TABLE;
+			int level = 1 + (rnd(4) ? 0 : rnd(3));
+
+			tdp_gather_add(&g, s, e, level, f);
+			start = min(start, s);
+			end = max(end, e);
+			flush = max(flush, f);
+			levels |= f == TDP_FLUSH_LEAF ? 1u << level : 1u;
+		}
+		CHECK(g.end == end && g.flush == flush);
+		CHECK(!nr || g.start == start);
+		/* A hint is given only if it is right for all. */
+		if (nr)
+			CHECK(g.level == (levels & (levels - 1) ? 0 :
+					  __builtin_ctz(levels)));
+		g.tables = 5;
+		tdp_gather_flushed(&g);
+		CHECK(!g.end && !g.flush && !g.level && g.tables == 5);
+	}
+}
+
+/*
+ * What a removal counts that was not there when it began: a vCPU races with it,
+ * as far as the mode lets it.
+ */
+static struct counts raced;
+static enum tdp_mode race_mode;
+
+static void race_removal(tdp_pte_t *entry, int level)
+{
+	enum tdp_kind kind = tdp_pte_kind(fmt, *entry, level);
+	void *table;
+
+	if (rnd(2))
+		return;
+	if (kind == TDP_LEAF) {
+		if (rnd(2))
+			*entry = sw_lockless(*entry, level);
+		*entry = hw_access(*entry, level, 1u << rnd(3));
+	}
+	if (race_mode != TDP_SHARED || kind != TDP_NONE)
+		return;
+	if (level > 1 && !rnd(64)) {
+		table = alloc_table(level - 1);
+		tdp_account_table(table, 1);
+		*entry = tdp_pte_make_table(fmt, tdp_table_to_phys(table));
+		raced.tables++;
+	} else {
+		*entry = random_pte(level);
+		if (tdp_pte_kind(fmt, *entry, level) == TDP_LEAF)
+			raced.leaves[level - 1]++;
+	}
+}
+
+/* All that was removed is beyond change, and is still there. */
+static void check_removed(const struct tdp_gather *g, enum tdp_mode mode)
+{
+	int i, tables = 0;
+	struct page *page;
+
+	for (page = g->removed; page; page = tdp_removed_next(page)) {
+		tdp_pte_t *table = page_table(page);
+
+		CHECK(page->state == PAGE_TABLE && !page->accounted);
+		for (i = 0; i < 1 << model_nr_bits(page->level); i++) {
+			/* Nobody else can install anything. */
+			if (mode == TDP_EXCLUSIVE &&
+			    table[i] == tdp_pte_none(fmt))
+				continue;
+			CHECK(table[i] == tdp_pte_frozen(fmt), "entry is %llx",
+			      (u64)table[i]);
+		}
+		tables++;
+	}
+	CHECK(tables == -g->tables, "%d of %d tables", tables, -g->tables);
+}
+
+/* Remove what is below the first entry of the root. */
+static void check_remove(struct tree *t, tdp_pte_t new, enum tdp_mode mode)
+{
+	int root = root_level(), level = root, i;
+	tdp_pte_t *pte = tree_find(t, 0, &level);
+	struct tdp_gather g, owed;
+	struct counts c = { };
+	struct tdp_iter iter;
+
+	count_tree(tdp_phys_to_table(hw_view(*pte, root).phys), root - 1, &c);
+	memset(&raced, 0, sizeof(raced));
+	race_mode = mode;
+	tdp_gather_init(&g);
+
+	rcu_read_lock();
+	stand(t, &iter, 0, root);
+	store_hook = race_removal;
+	CHECK(tdp_iter_set(&iter, &g, new, mode));
+	store_hook = NULL;
+
+	CHECK(*pte == new);
+	CHECK(g.flush == TDP_FLUSH_TABLE && !g.level);
+	CHECK(g.start == 0 && g.end == model_span(root));
+	check_removed(&g, mode);
+	CHECK(g.tables == -c.tables - raced.tables);
+	c.leaves[root - 1] -= tdp_pte_kind(fmt, new, root) == TDP_LEAF;
+	for (i = 0; i < root; i++) {
+		CHECK(g.leaves[i] == -c.leaves[i] - raced.leaves[i],
+		      "%d leaves, %d, and %d by others", g.leaves[i],
+		      c.leaves[i], raced.leaves[i]);
+		t->gather.leaves[i] += g.leaves[i] + raced.leaves[i];
+	}
+	t->gather.tables += g.tables + raced.tables;
+
+	/* Not before the flush; not before readers are gone. */
+	CHECK(!nr_freed);
+	owed = g;
+	tdp_gather_flushed(&g);
+	CHECK(!g.removed && !g.end && !nr_freed);
+	for (i = 0; i < root; i++)
+		CHECK(g.leaves[i] == owed.leaves[i]);
+	rcu_read_unlock();
+	test_grace_period();
+	CHECK(nr_freed == -g.tables, "%u of %d were freed", nr_freed,
+	      -g.tables);
+	nr_freed = 0;
+}
+
+static void test_remove(void)
+{
+	int i, round, root = root_level();
+	struct tree t;
+
+	if (root == 1)
+		test_skip("no tables");
+	for (round = 0; round < 16; round++) {
+		tree_init(&t);
+		for (i = rnd(20); i >= 0; i--) {
+			gfn_t gfn = random_gfn() % model_span(root);
+			int level = 1 + rnd(root - 1);
+
+			tree_set(&t, gfn, level, random_pte(level), rnd(2));
+		}
+		test_grace_period();
+		nr_freed = 0;
+		check_remove(&t, round & 2 ? random_pte(root) :
+					     tdp_pte_none(fmt),
+			     round & 1 ? TDP_EXCLUSIVE : TDP_SHARED);
+		tree_destroy(&t);
+		nr_freed = 0;
+	}
+}
+
+/* More tables than one RCU callback may free; that is checked where it runs. */
+static void test_batches(void)
+{
+	int root = root_level();
+	gfn_t gfn, span = model_span(root);
+	struct tdp_iter iter;
+	struct tree t;
+
+	if (root == 1)
+		test_skip("no tables");
+	tree_init(&t);
+	for (gfn = 0; gfn < min(tdp_fmt_end_gfn(fmt), 1500 * model_span(2));
+	     gfn += model_span(2))
+		tree_set(&t, gfn, 1, tdp_pte_make_leaf(fmt, gfn, 1, 0, 0),
+			 TDP_SHARED);
+
+	rcu_read_lock();
+	for_each_tdp_pte(&iter, &t.pgt, 0, gfn, root)
+		CHECK(tdp_iter_set(&iter, &t.gather, tdp_pte_none(fmt),
+				   TDP_SHARED));
+	CHECK(t.gather.start == 0 && t.gather.end >= gfn &&
+	      t.gather.end < gfn + span);
+	check_counts(&t);
+	tdp_gather_flushed(&t.gather);
+	rcu_read_unlock();
+	test_grace_period();
+	CHECK(nr_tables == 1, "%u", nr_tables);
+	tree_destroy(&t);
+}
+
+/* Random changes of small trees, against a plain map of all gfns. */
+#define MAX_GFNS 1024
+
+struct mapped {
+	kvm_pfn_t pfn;
+	unsigned int access;
+	int level;
+};
+
+static void read_map(const struct tree *t, struct mapped *map)
+{
+	gfn_t gfn;
+
+	for (gfn = 0; gfn < tdp_fmt_end_gfn(fmt); gfn++) {
+		int level = 1;
+		tdp_pte_t pte = *tree_find(t, gfn, &level);
+		struct view v = hw_view(sw_lockless(pte, level), level);
+
+		map[gfn] = (struct mapped) { .access = v.access };
+		if (!v.access)
+			continue;
+		map[gfn].pfn = (v.phys >> 12) + gfn % model_span(level);
+		map[gfn].level = level;
+	}
+}
+
+/* Hardware and lockless paths, whenever an entry is about to change. */
+static void race_leaf(tdp_pte_t *entry, int level)
+{
+	if (tdp_pte_kind(fmt, *entry, level) != TDP_LEAF)
+		return;
+	if (!rnd(4))
+		*entry = sw_lockless(*entry, level);
+	if (!rnd(4))
+		*entry = hw_access(*entry, level, 1u << rnd(3));
+}
+
+static void check_step(struct tree *t, struct mapped *was, struct mapped *is)
+{
+	struct tdp_gather *g = &t->gather;
+	gfn_t gfn, pick = random_gfn();
+	int level = random_level();
+	tdp_pte_t new = random_pte(level);
+	struct view v;
+	u64 span;
+
+	if (!rnd(4)) {
+		tdp_pte_t *pte = tree_find(t, pick, &level);
+
+		if (tdp_pte_kind(fmt, *pte, level) == TDP_LEAF)
+			new = tdp_pte_wrprot_tracked(fmt, *pte);
+	}
+	v = hw_view(sw_lockless(new, level), level);
+	span = model_span(level);
+	pick -= pick % span;
+
+	tree_set_owing(t, pick, level, new, rnd(2));
+	read_map(t, is);
+
+	CHECK(!g->end || (g->start == pick && g->end == pick + span),
+	      "[%llx, %llx) for %llx at level %d", g->start, g->end, pick,
+	      level);
+	for (gfn = 0; gfn < tdp_fmt_end_gfn(fmt); gfn++) {
+		struct mapped want = was[gfn];
+
+		if (gfn - pick < span)
+			want = (struct mapped) {
+				.access = v.access,
+				.pfn = v.access ?
+				       (v.phys >> 12) + gfn - pick : 0,
+			};
+		CHECK(is[gfn].access == want.access && is[gfn].pfn == want.pfn,
+		      "%llx", gfn);
+
+		/* Someone may still use what was there. */
+		if (!(was[gfn].access & ~want.access) &&
+		    (!was[gfn].access || was[gfn].pfn == want.pfn))
+			continue;
+		CHECK(gfn >= g->start && gfn < g->end, "%llx not flushed", gfn);
+		/* A leaf above was split first, which owes nothing. */
+		CHECK(!g->level || g->level == level);
+		CHECK(g->flush == TDP_FLUSH_TABLE || g->level);
+	}
+	CHECK(!g->removed || g->flush == TDP_FLUSH_TABLE);
+	tdp_gather_flushed(g);
+	check_counts(t);
+	test_grace_period();
+}
+
+static void test_random(void)
+{
+	static struct mapped map[2][MAX_GFNS];
+	struct tree t;
+	int i;
+
+	if (tdp_fmt_end_gfn(fmt) > MAX_GFNS)
+		test_skip("too large");
+	tree_init(&t);
+	store_hook = race_leaf;
+	read_map(&t, map[0]);
+	for (i = 0; i < 400; i++)
+		check_step(&t, map[i & 1], map[!(i & 1)]);
+	tree_destroy(&t);
+}
+
+const struct test table_tests[] = {
+	{ "table_gather", test_gather },
+	{ "table_remove", test_remove },
+	{ "table_batches", test_batches },
+	{ "table_random", test_random },
+	{ }
+};
