@@ -1,0 +1,378 @@
+"""What must hold for the series and its patches, besides the tests in boots.
+
+Each check takes the patched source and returns a list of (name, ok, detail); ok is None where it could not be done
+here, and the detail says why. Detail is empty, or some lines.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import build, common, gitcmd, series, source, worktree
+from .gitcmd import git
+from .targets import CONFIGS, TARGETS
+
+_IDENTITY = ("Workbench", "workbench@example.org")
+
+
+def _result(name, errors, good=""):
+    """One result out of a list of complaints."""
+    return name, not errors, "\n".join(errors) if errors else good
+
+
+def _remembered(src, kind, key, work):
+    """The result of work(), or what it gave when it last ran with this key. Only a pass is remembered."""
+    stamp = src.builds / "checks" / f"{kind}-{key}"
+    if stamp.is_file():
+        return []
+    errors = work()
+    if not errors:
+        common.write_atomic(stamp, "")
+    return errors
+
+
+def overlay_owned(src):
+    """Each new file in the repository belongs to exactly one step."""
+    try:
+        steps = series.load()
+    except common.Error as e:
+        return [("series: each new file is in one step", False, e.msg)]
+    return [("series: each new file is in one step", True, f"{len(steps)} steps")]
+
+
+# -- other 6.12.y --------------------------------------------------------------------------------------------------
+
+def _offered():
+    """The versions of Debian's source that apt offers, oldest first."""
+    out = common.capture(["apt-cache", "madison", source.PACKAGE], env=os.environ | {"LC_ALL": "C"})
+    versions = {line.split("|")[1].strip() for line in out.splitlines() if line.count("|") == 2 and "Packages" in line}
+    return sorted(versions, key=lambda v: [int(n) for n in re.findall(r"\d+", v)])
+
+
+def _tarball(version, where):
+    """Writes Debian's tarball of one version to stdout of the process that this returns."""
+    if version == source.installed_version() and source.TARBALL.is_file():
+        return subprocess.Popen(["cat", source.TARBALL], stdout=subprocess.PIPE)
+    debs = list(where.glob("*.deb"))
+    if not debs:
+        common.check_space(where, 1)
+        with common.step(f"downloading {source.PACKAGE} {version}", "a minute"):
+            new = where / "download"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            common.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{source.PACKAGE}={version}"],
+                       where / "download.log", what=f"downloading {source.PACKAGE} {version}", cwd=new)
+            for deb in new.glob("*.deb"):
+                deb.rename(where / deb.name)
+        debs = list(where.glob("*.deb"))
+    fsys = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", debs[0]], stdout=subprocess.PIPE)
+    inner = subprocess.Popen(["tar", "-xOf", "-", f".{source.TARBALL}"], stdin=fsys.stdout, stdout=subprocess.PIPE)
+    fsys.stdout.close()
+    return inner
+
+
+def _files_of(version, paths):
+    """A Source whose base has only the given paths (those that there are), of one of Debian's versions."""
+    where = common.CACHE / "versions" / re.sub(r"[^\w.+-]", "-", version)
+    repo = where / ("git-" + common.digest(*paths)[:12])
+    if not repo.is_dir():
+        where.mkdir(parents=True, exist_ok=True)
+        with common.step(f"unpacking {len(paths)} files of {source.PACKAGE} {version}", "half a minute"), \
+                tempfile.TemporaryDirectory(dir=where) as tmp:
+            files = Path(tmp) / "files"
+            files.mkdir()
+            top = source.TARBALL.name.removesuffix(".tar.xz")
+            packed = _tarball(version, where)
+            # tar fails for what is not in the archive, as the files that the series adds.
+            common.capture(["tar", "-xJf", "-", "-C", files, "--strip-components=1",
+                            *(f"{top}/{p}" for p in ["Makefile", *paths])], stdin=packed.stdout, ok=(0, 2), text=False)
+            packed.stdout.close()
+            packed.wait()
+            new = Path(tmp) / "git"
+            source.commit_files(new, files, version)
+            new.rename(repo)
+    return source.open_repo(repo, f"{source.PACKAGE} {version}")
+
+
+def applies(src):
+    """The series applies without fuzz to the oldest and the newest 6.12.y that apt offers; tree and refresh agree."""
+    name = "series: applies without fuzz to {}"
+    if shutil.which("apt-cache") is None:
+        return [(name.format("the oldest and newest 6.12.y of apt"), None, "no apt on this system")]
+    versions = _offered()
+    if not versions:
+        return [(name.format("the oldest and newest 6.12.y of apt"), None, f"apt offers no {source.PACKAGE}")]
+    results = []
+    for version in dict.fromkeys((versions[0], versions[-1])):
+        try:
+            other = _files_of(version, series.changed_files(src))
+        except common.Failed as e:
+            results.append((name.format(version), None, f"could not be had: {e.msg}"))
+            continue
+        try:
+            series.commits(other)
+            results.append((name.format(version), True, f"{len(other.steps)} steps"))
+        except common.Error as e:
+            results.append((name.format(version), False, e.msg))
+            continue
+        results += round_trip(other)
+    return results
+
+
+# -- tree, refresh, series -----------------------------------------------------------------------------------------
+
+def _contents(root):
+    paths = [*series.overlay(root), *(str(f.relative_to(root)) for f in (root / "series").rglob("*") if f.is_file())]
+    return {p: ((root / p).read_bytes(), series.mode_of(root / p)) for p in paths}
+
+
+def round_trip(src):
+    """A tree made of the series and taken back changes no byte, neither as it is nor with other commit hashes."""
+    name = f"series: tree then refresh changes nothing on {src.version}"
+    if not src.steps:
+        return [(name, True, "no steps yet")]
+    with tempfile.TemporaryDirectory(prefix="tdp-check-") as tmp:
+        root, tree = Path(tmp) / "repo", Path(tmp) / "tree"
+        before = _contents(common.REPO)
+        for path, (data, mode) in before.items():
+            common.write_atomic(root / path, data, int(mode[3:], 8))
+        try:
+            worktree.make(tree, src, root, only=series.changed_files(src))
+            worktree.refresh(tree, root)
+            tip = src.base
+            for step, made in src.steps:
+                tip = gitcmd.commit(tree / ".git", git(src.repo, "rev-parse", f"{made}^{{tree}}"), [tip], step.message,
+                                    _IDENTITY)
+            git(None, "reset", "-q", "--hard", tip, cwd=tree)
+            worktree.refresh(tree, root)
+        except common.Error as e:
+            return [(name, False, e.msg)]
+        after = _contents(root)
+    errors = [f"{p} changed" for p in sorted(before.keys() | after.keys()) if before.get(p) != after.get(p)]
+    return [_result(name, errors)]
+
+
+def git_am(src):
+    """The output of `tdp series` goes in by git am on the pristine source and gives the same files and messages."""
+    name = f"series: git am applies it to Linux {src.version}"
+    if not src.steps:
+        return [(name, True, "no steps yet")]
+    with tempfile.TemporaryDirectory(prefix="tdp-check-") as tmp:
+        tree = Path(tmp) / "tree"
+        patches = series.format_patches(src, Path(tmp) / "out", _IDENTITY)
+        worktree.make(tree, src, only=series.changed_files(src))
+        git(None, "reset", "-q", "--hard", src.base, cwd=tree)
+        who = dict(zip(("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"), _IDENTITY))
+        try:
+            git(None, "am", "-q", *patches[1:], cwd=tree, env=who)
+        except common.Error as e:
+            return [(name, False, e.msg)]
+        made = git(None, "rev-list", "--reverse", f"{src.base}..HEAD", cwd=tree).split()
+        errors = []
+        if len(made) != len(src.steps):
+            errors.append(f"{len(made)} commits for {len(src.steps)} steps")
+        sign = f"Signed-off-by: {_IDENTITY[0]} <{_IDENTITY[1]}>\n".encode()
+        for rev, (step, commit) in zip(made, src.steps):
+            if git(tree / ".git", "rev-parse", f"{rev}^{{tree}}") != git(src.repo, "rev-parse", f"{commit}^{{tree}}"):
+                errors.append(f"{step.dir}: other files than the step's")
+            got = gitcmd.message(tree / ".git", rev)
+            if got not in (step.message + b"\n" + sign, step.message + sign):
+                errors.append(f"{step.dir}: git am changes its message")
+        return [_result(name, errors, f"{len(made)} patches")]
+
+
+def checkpatch(src):
+    """checkpatch.pl --strict has nothing to say about any patch."""
+    if not src.steps:
+        return []
+    script = src.tree / "scripts/checkpatch.pl"
+    version = build.tree_key(src, src.base, "scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="tdp-check-") as tmp, common.step("checkpatch", f"{2 * len(src.steps)} s"):
+        patches = series.format_patches(src, tmp, _IDENTITY)[1:]
+        for patch, (step, commit) in zip(patches, src.steps, strict=True):
+            def work():
+                # Its own directory as the current one: no .checkpatch.conf of the user's.
+                done = subprocess.run(["perl", script, f"--root={src.tree}", "--strict", "--quiet", "--no-summary",
+                                       "--show-types", "--ignore=FILE_PATH_CHANGES", patch], cwd=tmp, text=True,
+                                      stdin=subprocess.DEVNULL, capture_output=True, env=os.environ | {"HOME": tmp})
+                said = (done.stdout + done.stderr).strip()
+                return [said or f"checkpatch.pl: status {done.returncode}"] if said or done.returncode else []
+            errors = _remembered(src, "checkpatch", common.digest(commit, version), work)
+            results.append(_result(f"checkpatch --strict: {step.dir}", errors))
+    return results
+
+
+# -- builds --------------------------------------------------------------------------------------------------------
+
+_X86_FRAGMENTS = TARGETS["npt"].fragments()
+
+
+def _x86_goals(step):
+    """What to build of x86 for a step: all of KVM, and each other source file that the step touches."""
+    def elsewhere(path):
+        return path.endswith(".c") and not path.startswith(("arch/", "virt/kvm/", "tools/", "Documentation/", "samples/"))
+    return ["arch/x86/kvm/", *(p[:-2] + ".o" for p in step.touched if elsewhere(p) and p not in step.removes)]
+
+
+def _warnings(log, files):
+    """The compiler's complaints in a log that name one of some files, wherever the build ran."""
+    found = []
+    for line in Path(log).read_text(errors="replace").splitlines():
+        m = re.match(r"(?:\./|\.\./)*(\S+?):\d+(?::\d+)?: (?:warning|error|fatal error)", line)
+        if m and any(("/" + os.path.normpath(m[1])).endswith("/" + f) for f in files) and line not in found:
+            found.append(line)
+    return found
+
+
+def steps_build(src):
+    """Each step builds on x86 with W=1, with no warning in a file that it touches, and compiles what it adds."""
+    if not src.steps:
+        return []
+    tree, out = common.CACHE / "work" / f"{src.id}-steps", src.builds / "steps"
+    results = []
+    tool = common.digest(build.compiler(""), repr(sorted(build.merged(_X86_FRAGMENTS).items())))
+    with common.lock(f"tree-{tree.name}"), common.step(f"building each of {len(src.steps)} steps with W=1",
+                                                       f"up to {len(src.steps)} minutes; seconds if none changed"):
+        for step, commit in src.steps:
+            def work():
+                common.say(f"  {step.dir}")
+                return _build_step(src, step, commit, tree, out)
+            key = common.digest(build.kernel_key(src, commit), *step.touched, tool)
+            errors = _remembered(src, "step", key, work)
+            results.append(_result(f"step builds with W=1: {step.dir}", errors))
+    return results
+
+
+def _build_step(src, step, commit, tree, out):
+    common.check_space(out, 2)
+    series.checkout(src, commit, tree)
+    # So that they are compiled now, with their warnings in this log, whatever was built before.
+    for path in {*step.files, *step.edited}:
+        os.utime(tree / path)
+    log = out.with_name(f"steps-{step.dir}.log")
+    try:
+        build.configure(src, commit, tree, out, "x86", "", _X86_FRAGMENTS, without=("CONFIG_WERROR",))
+        common.run([*build.make(tree, out, "x86", "", *_x86_goals(step)), "W=1"], log,
+                   what=f"building step {step.dir}", env=build.environ())
+    except common.Failed as e:
+        return [e.msg]
+    errors = _warnings(log, step.touched)
+    for path in step.files:
+        if path.endswith(".c") and path.startswith(("arch/x86/kvm/", "virt/kvm/")) and \
+                not (out / (path[:-2] + ".o")).is_file():
+            errors.append(f"{path} is not compiled in the step that adds it")
+    return errors
+
+
+def i386_builds(src):
+    """KVM builds for 32-bit x86."""
+    name = "32-bit x86 builds KVM"
+    out = src.builds / "i386"
+    fragments = [CONFIGS / "i386.config"]
+    key = common.digest(build.kernel_key(src, src.commit), repr(sorted(build.merged(fragments).items())),
+                        build.compiler(""))
+
+    def work():
+        common.check_space(out, 1)
+        with common.lock(f"tree-{src.id}"), common.step("building KVM for 32-bit x86", "2 minutes"):
+            series.checkout(src, src.commit, src.tree)
+            try:
+                build.configure(src, src.commit, src.tree, out, "i386", "", fragments)
+                common.run(build.make(src.tree, out, "i386", "", "arch/x86/kvm/"), out.with_name("i386.log"),
+                           what="building KVM for 32-bit x86", env=build.environ())
+            except common.Failed as e:
+                return [e.msg]
+        return _warnings(out.with_name("i386.log"), series.changed_files(src))
+    return [_result(name, _remembered(src, "i386", key, work))]
+
+
+def sparse(src):
+    """sparse says nothing about the new .c files, on each architecture that has some."""
+    new = sorted(path for step, _ in src.steps for path in step.files if path.endswith(".c"))
+    results = []
+    for arch, target in (("x86", TARGETS["npt"]), ("arm64", TARGETS["arm64"]), ("riscv", TARGETS["riscv"])):
+        files = [p for p in new if p.startswith(f"arch/{arch}/kvm/") or (arch == "x86" and p.startswith("virt/kvm/"))]
+        if not files:
+            continue
+        key = common.digest(build.kernel_key(src, src.commit), *files, build.compiler(target.cross),
+                            repr(sorted(build.merged(target.fragments()).items())))
+        errors = _remembered(src, f"sparse-{arch}", key, lambda: _run_sparse(src, arch, target, files))
+        results.append(_result(f"sparse: the new files of {arch}", errors, f"{len(files)} files"))
+    return results
+
+
+def _run_sparse(src, arch, target, files):
+    # C=2 checks every object of the directory; upstream's own are not the question.
+    only = src.builds / f"sparse-{arch}"
+    seen = only.with_name(f"{only.name}.seen")
+    patterns = "|".join(f"*/{f}" for f in files)
+    common.write_atomic(only, "#!/bin/sh\n# Runs sparse on some files only; the last argument is the file.\n"
+                        "for file; do :; done\nfile=$(realpath \"$file\")\n"
+                        f"case $file in\n({patterns}) echo \"$file\" >>{seen}; exec sparse \"$@\";;\nesac\n", 0o755)
+    seen.unlink(missing_ok=True)
+    build.kernel(src, target)
+    log = src.builds / f"sparse-{arch}.log"
+    with common.lock(f"tree-{src.id}"), common.step(f"sparse on {len(files)} files ({arch})", "half a minute"):
+        series.checkout(src, src.commit, src.tree)
+        try:
+            common.run([*build.make(src.tree, src.builds / arch, arch, target.cross, f"arch/{arch}/kvm/"),
+                        "C=2", f"CHECK={only}"], log, what="sparse", env=build.environ())
+        except common.Failed as e:
+            return [e.msg]
+    checked = common.read_or(seen)
+    errors = [f"{f} was not checked: it is not compiled" for f in files if f"/{f}\n" not in checked]
+    return errors + [line for line in log.read_text(errors="replace").splitlines()
+                     if re.search(r": (warning|error|note): ", line)]
+
+
+# -- tests on the host -----------------------------------------------------------------------------------------------
+
+def _ktap(text):
+    """The test points of KTAP output; of those with subtests, only the subtests count."""
+    results, notes, last, planned = [], [], -1, {}
+    for line in text.splitlines():
+        if m := re.match(r"( *)(ok|not ok) (\d+)(?: -)? ?(.*?)(?: *# *(.*))?$", line):
+            depth, planned[len(m[1])] = len(m[1]), planned.get(len(m[1]), 0) - 1
+            if depth >= last or m[2] == "not ok" and all(ok is not False for _, ok, _ in results):
+                skip = m[2] == "ok" and (m[5] or "").upper().startswith("SKIP")
+                results.append((f"host: {m[4]}", None if skip else m[2] == "ok",
+                                m[5][4:].strip(" :") if skip else "" if m[2] == "ok" else "\n".join(notes)))
+            last, notes = depth, []
+        elif m := re.match(r"( *)1\.\.(\d+)", line):
+            planned[len(m[1])] = planned.get(len(m[1]), 0) + int(m[2])
+        elif line.strip():
+            notes = [*notes[-19:], line]
+    if any(planned.values()):
+        results.append(("host: plan", False, "another number of test points than planned: a test program died"))
+    return results
+
+
+def host_tests(src):
+    """The user-space harness: each KTAP test point is a result."""
+    place = common.REPO / "tools/testing/kvm_tdp"
+    if not place.is_dir():
+        return []
+    out = common.CACHE / "host"
+    out.mkdir(parents=True, exist_ok=True)
+    log = common.CACHE / "host.log"
+    failed = None
+    with common.step("tests on the host", "a minute"):
+        try:
+            common.run(["make", "-C", place, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", "check"], log,
+                       what="make check in tools/testing/kvm_tdp", timeout=1800, env=build.environ())
+        except common.Error as e:
+            failed = e.msg
+    results = _ktap(log.read_text(errors="replace"))
+    if failed and all(ok is not False for _, ok, _ in results):
+        results.append(("host: make check", False, failed))
+    elif not results:
+        results.append(("host: make check", False, f"no test was run; its output: {log}"))
+    return results
+
+
+# In this order: what is quick and says most comes first.
+ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, steps_build, i386_builds, sparse)

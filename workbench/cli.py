@@ -1,0 +1,184 @@
+"""The command line: ./tdp COMMAND. What a command does is in the module that it imports when it runs."""
+
+import argparse
+import difflib
+import os
+import signal
+import sys
+
+from . import common
+from .targets import TARGETS, VARIANTS
+
+# What `tdp test` takes besides targets: see testplan.PSEUDO.
+_CHECKS = {"host": {"build"}, "series": {"build", "checks"}}
+_TARGET_LINES = "\n".join(f"  {t.name:12}{t.description}" for t in TARGETS.values())
+
+
+class Parser(argparse.ArgumentParser):
+    """One clear line for wrong usage, status 2."""
+
+    def error(self, message):
+        print(f"tdp: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def one_of(kind, names):
+    """An argument type: one of some names; says which there are, and which one was meant."""
+    def check(value):
+        if value in names:
+            return value
+        close = difflib.get_close_matches(value, names, 1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise argparse.ArgumentTypeError(f"no {kind} {value!r}: {meant}there are {', '.join(n for n in names if n)}")
+    return check
+
+
+def parser():
+    top = Parser(prog="tdp", formatter_class=argparse.RawDescriptionHelpFormatter, description=(
+        "One KVM TDP MMU for every architecture: patches Linux 6.12, builds it, runs it under emulation."),
+        epilog=f"targets:\n{_TARGET_LINES}\n\nEverything made is kept in {common.CACHE} (TDP_CACHE sets another place).")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name, summary, examples, about=""):
+        p = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                description=f"{summary}\n{about}".strip(), epilog=f"examples:\n{examples}")
+        if name != "refresh":       # a tree has its own base
+            p.add_argument("--src", metavar="DIR", help="a Linux 6.12.y source (git tree, directory or tarball)"
+                           " instead of Debian's linux-source-6.12")
+        return p
+
+    def boot_options(p):
+        p.add_argument("--cmdline", metavar="TEXT", default="", help="more for the kernel's command line")
+        p.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
+                       help=f"x86 only, another build of the kernel: {', '.join(v for v in VARIANTS if v)}")
+
+    run = command("run", "Build the patched kernel, boot it and run a KVM selftest; print one table.",
+                  "  tdp run\n  tdp run --target all\n  tdp run --test kvm_page_table_test -- -v 2",
+                  f"Without --test: demand_paging_test, with and without userfaultfd, 1, 2 and 4 vCPUs.\n\n"
+                  f"targets:\n{_TARGET_LINES}")
+    run.add_argument("--target", metavar="T", action="append", type=one_of("target", [*TARGETS, "all"]),
+                     help=f"one of {', '.join(TARGETS)} (npt), or all; may be given again")
+    boot_options(run)
+    run.add_argument("--test", metavar="NAME", help="another KVM selftest")
+    run.add_argument("--csv", metavar="FILE", help="write the table to FILE, too")
+    run.add_argument("args", nargs="*", metavar="-- ARGS", help="arguments for that test")
+
+    test = command("test", "Everything that must pass; ends with `N passed, N failed`.",
+                   "  tdp test\n  tdp test npt arm64\n  tdp test host series",
+                   f"targets:\n{_TARGET_LINES}\n  {'host':12}tests that need no kernel\n"
+                   f"  {'series':12}checks of the series: applies, builds step by step, checkpatch, sparse")
+    test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
+                      help="only what concerns these targets")
+
+    tree = command("tree", "Make the patched kernel as a git work tree: branch tdp, a commit for each step.",
+                   "  tdp tree\n  tdp tree ~/linux-tdp",
+                   "Run again, it takes in what changed in the repository; nothing of yours is overwritten.")
+    refresh = command("refresh", "Take the commits of such a work tree back into the repository.",
+                      "  tdp refresh\n  tdp refresh ~/linux-tdp",
+                      "Amend or rebase the commits of branch tdp first: a commit is a step. The base is the tree's own.")
+    for p in (tree, refresh):
+        p.add_argument("dir", nargs="?", metavar="DIR", help=f"the work tree ({common.CACHE / 'tree'})")
+
+    series = command("series", "Write a git format-patch series with a cover letter, signed off by you.",
+                     "  tdp series /tmp/out && git -C linux am /tmp/out/000[1-9]*.patch")
+    series.add_argument("out", metavar="OUT", help="the directory to write it to")
+    series.add_argument("--force", action="store_true", help="replace the patches that are in OUT already")
+
+    shell = command("shell", "Boot the patched kernel with its tests and give a shell on it.",
+                    "  tdp shell\n  tdp shell --target ept")
+    shell.add_argument("--target", metavar="T", default="npt", type=one_of("target", list(TARGETS)),
+                       help=f"one of {', '.join(TARGETS)} (npt)")
+    boot_options(shell)
+    return top
+
+
+def parse(argv):
+    top = parser()
+    if not argv:
+        top.print_help()
+        sys.exit(2)
+    names = [a for action in top._subparsers._group_actions for a in action.choices]
+    if not argv[0].startswith("-") and argv[0] not in names:
+        try:
+            one_of("command", names)(argv[0])
+        except argparse.ArgumentTypeError as e:
+            top.error(str(e))
+    args = top.parse_args(argv)
+    if args.command is None:
+        top.error("which command?")
+    if getattr(args, "args", None) and not args.test:
+        top.error("arguments after -- belong to a --test NAME")
+    if getattr(args, "variant", "") and all(TARGETS[t].arch != "x86" for t in _targets(args)):
+        top.error(f"--variant {args.variant} is for x86 targets, not {' '.join(_targets(args))}")
+    return args
+
+
+def _targets(args):
+    """The targets that a command is for."""
+    if args.command == "test":
+        return args.targets or [*TARGETS, *_CHECKS]
+    if args.command == "shell":
+        return [args.target]
+    if args.command != "run":
+        return []
+    return list(TARGETS) if "all" in (args.target or []) else args.target or ["npt"]
+
+
+def _groups(args):
+    """The groups of packages that a command needs."""
+    groups = {"source"} | (set() if getattr(args, "src", "-") else {"debian"})
+    for name in _targets(args):
+        groups.update(_CHECKS.get(name) or TARGETS[name].packages)
+    return groups
+
+
+def _main(args):
+    from . import deps
+    deps.ensure(_groups(args))
+    if args.command in ("run", "shell"):
+        from . import run
+        return run.run_cmd(args) if args.command == "run" else run.shell_cmd(args)
+    if args.command == "test":
+        from . import testplan
+        return testplan.test_cmd(args)
+    if args.command == "series":
+        from . import series
+        return series.series_cmd(args)
+    from . import worktree
+    return worktree.tree_cmd(args) if args.command == "tree" else worktree.refresh_cmd(args)
+
+
+def _ended(number, frame):
+    raise KeyboardInterrupt
+
+
+def main(argv=None):
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended)
+    try:
+        # A reader that goes away (tdp test | head) must not leave a traceback.
+        status = _main(parse(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return int(status or 0)
+    except common.Error as e:
+        print(f"tdp: {e.msg}", file=sys.stderr)
+        return e.status
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\ntdp: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        if common.no_space(e):
+            print(f"tdp: no disk space left for {e.filename or common.CACHE}: free some, or set TDP_CACHE", file=sys.stderr)
+            return 1
+        if isinstance(e, PermissionError):
+            print(f"tdp: no permission: {e.filename}", file=sys.stderr)
+            return 1
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

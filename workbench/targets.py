@@ -1,0 +1,41 @@
+"""The machines that the patched kernel is built for and run on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+# Kernels for x86 besides the plain one, each with a fragment configs/<variant>.config.
+VARIANTS = ("", "lockdep", "preempt-none")
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    arch: str           # x86, arm64 or riscv: targets of one arch share their kernel and selftests
+    cross: str          # CROSS_COMPILE
+    image: str          # boot image in the build directory
+    packages: tuple     # groups of workbench/packages that building and booting it needs
+    description: str
+
+    def fragments(self, variant=""):
+        names = ["common", self.arch] + ([variant] if variant else [])
+        return [CONFIGS / f"{name}.config" for name in names]
+
+
+def _x86(name, description):
+    return Target(name, "x86", "", "arch/x86/boot/bzImage", ("build", name), description)
+
+
+def _arm64(name, description):
+    return Target(name, "arm64", "aarch64-linux-gnu-", "arch/arm64/boot/Image", ("build", "arm64"), description)
+
+
+TARGETS = {t.name: t for t in (
+    _x86("npt", "x86 AMD, nested page tables, QEMU, 2 CPUs"),
+    _x86("ept", "x86 Intel, EPT with A/D bits and PML, Bochs, 1 CPU"),
+    _arm64("arm64", "arm64 with VHE, QEMU, 2 CPUs"),
+    _arm64("arm64-nvhe", "arm64 without VHE, QEMU, 2 CPUs"),
+    Target("riscv", "riscv", "riscv64-linux-gnu-", "arch/riscv/boot/Image", ("build", "riscv"),
+           "RISC-V with the H extension, QEMU, 2 CPUs"),
+)}

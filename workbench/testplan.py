@@ -1,0 +1,320 @@
+"""tdp test: everything that must pass. PLAN is the plan of the boots; the checks without a boot are in checks.py."""
+
+import fnmatch
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import boot, build, checks, initramfs, run, series, source
+from .boot import Test
+from .common import CACHE, Error, die, say, took, write_atomic
+from .targets import TARGETS
+
+KNOWN_FAILURES = Path(__file__).resolve().parent / "known-failures"
+
+# Names that `tdp test` takes besides those of targets: checks that need no boot.
+PSEUDO = {
+    "host": (checks.host_tests,),
+    "series": tuple(c for c in checks.ALL if c is not checks.host_tests),
+}
+
+# In the guest's seconds. Slow machines are no reason to fail; a test that hangs costs this once.
+TIMEOUT = 900
+TIMEOUT_EPT = 200
+
+# What an ordinary VM's life asks of the MMU; small enough for the slow variants, too.
+CORE = """
+    demand_paging_test -b 32M -v 1
+    demand_paging_test -b 32M -v 2
+    demand_paging_test -b 32M -v 4
+    demand_paging_test -b 8M -u MISSING -v 1
+    demand_paging_test -b 8M -u MISSING -v 2
+    demand_paging_test -b 8M -u MISSING -v 4
+    demand_paging_test -b 8M -u MINOR -s shmem -v 2
+    set_memory_region_test
+    dirty_log_test -M clear-log -i 3 -I 10
+    dirty_log_perf_test -b 16M -v 2
+    dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
+    memslot_modification_stress_test -i 20 -v 2
+    kvm_page_table_test -b 16M -v 2
+    kvm_page_table_test -b 16M -v 2 -s anonymous_thp
+    access_tracking_perf_test -b 8M -v 2
+    smm_test
+    state_test
+    svm_vmcall_test
+    svm_int_ctl_test
+    svm_nested_shutdown_test
+    nested_exceptions_test
+    hyperv_svm_test
+"""
+
+NPT = CORE + """
+    dirty_log_test -M dirty-log -i 3 -I 10
+    dirty_log_test -M dirty-ring -i 3 -I 10
+    dirty_log_perf_test -b 16M -v 2 -s anonymous_thp -e
+    dirty_log_perf_test -b 16M -v 2 -g
+    kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
+    dirty_log_page_splitting_test -b 64M -s anonymous_hugetlb_2mb
+    memslot_perf_test -l 1 -s 512
+    max_guest_memory_test -m 1 -s 1 -c 2
+    pre_fault_memory_test
+    guest_memfd_test
+    private_mem_conversions_test
+    private_mem_kvm_exits_test
+    svm_nested_soft_inject_test
+    triple_fault_event_test
+    hyperv_tlb_flush
+    sync_regs_test
+    set_sregs_test
+    exit_on_emulation_failure_test
+    kvm_binary_stats_test
+    kvm_create_max_vcpus
+    coalesced_io_test
+    xen_vmcall_test
+"""
+
+NX = """
+    demand_paging_test -b 32M -v 2
+    demand_paging_test -b 8M -u MISSING -v 2
+    kvm_page_table_test -b 16M -v 2
+    kvm_page_table_test -b 16M -v 2 -s anonymous_thp
+    kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
+    dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
+    nx_huge_pages_test -t 887563923 -p 100 -r
+    state_test
+    svm_vmcall_test
+"""
+
+EPT = """
+    demand_paging_test -b 8M -v 1
+    demand_paging_test -b 4M -v 2
+    demand_paging_test -b 4M -u MISSING -v 1
+    demand_paging_test -b 2M -u MISSING -v 2
+    dirty_log_perf_test -b 4M -v 1
+    kvm_page_table_test -b 4M -v 1
+    vmx_dirty_log_test
+    vmx_apic_access_test
+    vmx_close_while_nested_test
+    vmx_invalid_nested_guest_state
+    vmx_tsc_adjust_test
+    vmx_set_nested_state_test
+    nested_exceptions_test
+    state_test
+    smm_test
+    hyperv_evmcs
+    triple_fault_event_test
+    pre_fault_memory_test
+    private_mem_kvm_exits_test
+"""
+
+# -m 0: the default guest mode; the CPU has many.
+ARM64 = """
+    demand_paging_test -m 0 -b 16M -v 1
+    demand_paging_test -m 0 -b 16M -v 2
+    demand_paging_test -m 0 -b 16M -v 4
+    demand_paging_test -m 0 -b 4M -u MISSING -v 1
+    demand_paging_test -m 0 -b 4M -u MISSING -v 2
+    demand_paging_test -m 0 -b 4M -u MISSING -v 4
+    kvm_page_table_test -m 0 -b 16M -v 2
+    kvm_page_table_test -m 0 -b 16M -v 2 -s anonymous_thp
+    dirty_log_perf_test -m 0 -b 16M -v 2
+    access_tracking_perf_test -m 0 -b 8M -v 2
+    set_memory_region_test
+"""
+
+RISCV = """
+    demand_paging_test -b 16M -v 1
+    demand_paging_test -b 16M -v 2
+    demand_paging_test -b 16M -v 4
+    demand_paging_test -b 4M -u MISSING -v 1
+    demand_paging_test -b 4M -u MISSING -v 2
+    demand_paging_test -b 4M -u MISSING -v 4
+    kvm_page_table_test -b 16M -v 2
+    set_memory_region_test
+"""
+
+
+@dataclass(frozen=True)
+class Boot:
+    name: str
+    target: str
+    tests: str
+    variant: str = ""
+    cmdline: str = ""
+
+
+NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_huge_pages_recovery_period_ms=100"
+            " hugepages=128")
+
+PLAN = (
+    Boot("npt", "npt", NPT, cmdline="hugepages=128"),
+    Boot("npt-nx", "npt", NX, cmdline=NX_FORCE),
+    Boot("npt-lockdep", "npt", CORE, variant="lockdep"),
+    Boot("npt-preempt-none", "npt", CORE, variant="preempt-none"),
+    Boot("ept", "ept", EPT),
+    Boot("arm64", "arm64", ARM64),
+    Boot("arm64-nvhe", "arm64-nvhe", ARM64),
+    Boot("riscv", "riscv", RISCV),
+)
+
+
+def tests_of(item, selftests):
+    """The tests of a boot, their names as paths in the selftests' directory."""
+    timeout = TIMEOUT_EPT if item.target == "ept" else TIMEOUT
+    tests = []
+    for line in item.tests.split("\n"):
+        name, _, args = line.strip().partition(" ")
+        if name:
+            tests.append(Test(initramfs.resolve(selftests, name) or name, args, timeout))
+    return tests
+
+
+def known_failures():
+    """Lines of three fields: boot | test with its arguments | reason; the first two are patterns."""
+    known = []
+    for number, line in enumerate(KNOWN_FAILURES.read_text().splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            fields = [f.strip() for f in line.split("|")]
+            if len(fields) != 3 or not all(fields):
+                die(f"{KNOWN_FAILURES}:{number}: not of the form boot | test | reason")
+            known.append(fields)
+    return known
+
+
+def known_reason(known, item, title):
+    for where, test, reason in known:
+        if fnmatch.fnmatch(item.name, where) and fnmatch.fnmatch(title.split("/")[-1], test):
+            return reason
+    return None
+
+
+class Report:
+    """The points of a test run: printed as they come, kept as KTAP, summed up at the end."""
+
+    def __init__(self):
+        self.points = []        # (section, name, verdict, note, detail lines)
+        self.times = {}
+        self.start = time.monotonic()
+
+    def point(self, section, name, verdict, note="", detail=()):
+        """verdict: ok, not ok or skip."""
+        detail = [line for text in detail for line in str(text).splitlines()]
+        self.points.append((section, name, verdict, note, detail))
+        print(f"{verdict:6}  {section}: {name}" + (f"  ({note})" if note else ""), flush=True)
+        if verdict == "not ok":
+            print(*(f"        {line}" for line in detail), sep="\n", end="\n" if detail else "", flush=True)
+
+    def count(self, verdict, section=None):
+        return sum(p[2] == verdict and section in (None, p[0]) for p in self.points)
+
+    def ktap(self):
+        lines = ["KTAP version 1", f"1..{len(self.points)}"]
+        for number, (section, name, verdict, note, detail) in enumerate(self.points, 1):
+            lines += [f"# {line}" for line in detail]
+            directive = f" # {'SKIP ' if verdict == 'skip' else ''}{note}".rstrip(" #")
+            lines.append(f"{'not ok' if verdict == 'not ok' else 'ok'} {number} {section}: {name}{directive}")
+        return "\n".join(lines) + "\n"
+
+    def finish(self):
+        path = CACHE / "results" / time.strftime("test-%Y%m%d-%H%M%S.ktap")
+        write_atomic(path, self.ktap())
+        sections = list(dict.fromkeys(p[0] for p in self.points))
+        rows = [{"": s, "passed": str(self.count("ok", s)), "failed": str(self.count("not ok", s)),
+                 "skipped": str(self.count("skip", s)), "seconds": f"{self.times.get(s, 0):.0f}"} for s in sections]
+        print()
+        if rows:
+            print(*run.table(rows), sep="\n")
+        for section, name, verdict, note, detail in self.points:
+            if verdict == "not ok":
+                print(f"FAILED  {section}: {name}" + (f"  ({note})" if note else ""))
+        print(f"\nKTAP: {path}")
+        print(f"{self.count('skip')} skipped, {took(time.monotonic() - self.start)}")
+        print(f"{self.count('ok')} passed, {self.count('not ok')} failed", flush=True)
+        return 1 if self.count("not ok") else 0
+
+
+def pages_touched(args):
+    """4K pages that demand_paging_test faults in: memory of a vCPU times vCPUs."""
+    memory = re.search(r"-b (\d+)M", args)
+    vcpus = re.search(r"-v (\d+)", args)
+    return int(memory[1]) * 256 * int(vcpus[1] if vcpus else 1)
+
+
+def check_core(report, item, result):
+    """On x86 the common MMU handles the faults of an ordinary VM: all of them, so at least one for each page."""
+    if TARGETS[item.target].arch != "x86":
+        return
+    runs = [r for r in result.results if r.name == "demand_paging_test" and r.verdict == "ok"]
+    lines = [f"{r.title}: {r.faults} faults by virt/kvm/mmu for {pages_touched(r.args)} pages"
+             for r in runs if (r.faults or 0) < pages_touched(r.args)]
+    if not runs:
+        lines = ["no demand_paging_test has passed"]
+    report.point(item.name, "the faults are handled by virt/kvm/mmu", "not ok" if lines else "ok",
+                 f"{sum(r.faults or 0 for r in runs)} faults", lines)
+
+
+def run_boot(report, item, src, known):
+    target = TARGETS[item.target]
+    selftests = build.selftests(src, target.arch)
+    tests = tests_of(item, selftests)
+    image = build.kernel(src, target, item.variant)
+
+    def point(result):
+        note = f"{result.seconds:.1f} s" + (f", {result.faults} faults" if result.faults is not None else "")
+        note += f", {result.detail}" if result.detail else ""
+        reason = known_reason(known, item, result.title)
+        verdict = result.verdict
+        if reason and verdict == "not ok" and not result.detail.startswith("not run"):
+            verdict, note = "skip", f"known: {reason}"
+        elif reason and verdict == "ok":
+            note += "; it passes though it is in known-failures"
+        report.point(item.name, result.title, verdict, note, result.output[-15:])
+
+    result = boot.boot(target, image, selftests, tests, item.variant, item.cmdline, on_result=point)
+    report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
+                 result.trouble or took(result.seconds), [result.explain()])
+    check_core(report, item, result)
+
+
+def sections(args):
+    """What to do, in order: (name, function of the report and the source)."""
+    wanted = getattr(args, "targets", None) or [*PSEUDO, *TARGETS]
+    known = known_failures()
+    todo = []
+    for name, functions in PSEUDO.items():
+        def run_checks(report, src, name=name, functions=functions):
+            for function in functions:
+                start = time.monotonic()
+                for title, good, detail in function(src):
+                    title = title.removeprefix(f"{name}: ")
+                    verdict = "skip" if good is None else "ok" if good else "not ok"
+                    first = detail.splitlines()[0] if verdict == "skip" and detail else ""
+                    report.point(name, title, verdict, first, [detail])
+                say(f"{function.__name__}: {took(time.monotonic() - start)}")
+        if name in wanted:
+            todo.append((name, run_checks))
+    for item in PLAN:
+        if item.target in wanted:
+            todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
+    return todo
+
+
+def test_cmd(args):
+    todo = sections(args)
+    report = Report()
+    src = series.patched(source.get(args))
+    try:
+        for name, work in todo:
+            start = time.monotonic()
+            try:
+                work(report, src)
+            except Error as e:
+                # One part that cannot be built or started must not hide the others' results.
+                report.point(name, "can be done", "not ok", detail=[e.msg])
+            report.times[name] = time.monotonic() - start
+    except KeyboardInterrupt:
+        say("interrupted; what was done so far:")
+        report.finish()
+        raise
+    return report.finish()
