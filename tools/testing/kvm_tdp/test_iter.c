@@ -208,6 +208,10 @@ static void test_change(void)
 				      ~(model_span(level) - 1);
 				continue;
 			}
+			/* Somebody else took the table away: look again. */
+			if (level > min_level &&
+			    tdp_iter_kind(&iter) == TDP_TABLE)
+				continue;
 			gfn += model_span(level);
 			while (level < root && !(gfn % model_span(level + 1)))
 				level++;

@@ -180,7 +180,7 @@ static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 	rcu_read_unlock();
 
 	CHECK(*pte == new);
-	CHECK(iter.old == others, "%llx changed to %llx is lost", (u64)old,
+	CHECK(iter.replaced == others, "%llx changed to %llx is lost", (u64)old,
 	      (u64)others);
 	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush);
 	*pte = tdp_pte_none(fmt);

@@ -34,8 +34,7 @@ bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 			WARN_ON_ONCE(!tdp_iter_set(iter, &walk.gather,
 						   tdp_pte_none(fmt),
 						   TDP_EXCLUSIVE));
-			/* The value that the store exchanged. */
-			young |= tdp_pte_young(fmt, iter->old);
+			young |= tdp_pte_young(fmt, iter->replaced);
 		}
 	}
 	return young;

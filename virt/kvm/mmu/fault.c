@@ -50,8 +50,10 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	bool was_leaf = tdp_iter_kind(iter) == TDP_LEAF;
 	struct kvm *kvm = vcpu->kvm;
 	tdp_pte_t new;
+	bool changed;
 
-	new = kvm_arch_tdp_fault_pte(vcpu, fault, iter->level,
+	fault->wrprot = false;
+	new = kvm_arch_tdp_fault_pte(vcpu, root, fault, iter->level,
 				     was_leaf &&
 				     tdp_pte_writable(fmt, iter->old));
 
@@ -61,13 +63,14 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		       kvm))
 		return -EIO;
 
-	if (new != iter->old && !tdp_iter_set(iter, gather, new, TDP_SHARED))
+	changed = new != iter->old;
+	if (changed && !tdp_iter_set(iter, gather, new, TDP_SHARED))
 		return -EAGAIN;
 
 	if (!fault->slot)
 		return KVM_TDP_ANNOTATED;
 
-	if (new != iter->old) {
+	if (changed) {
 		kvm_set_pfn_mapped(fault->pfn, fault->host_writable);
 
 		/*
@@ -80,6 +83,8 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		 *
 		 * Whatever the order, the page ends up not writable or marked.
 		 * The cmpxchg and the log's bit operation are fully ordered.
+		 * Who finds the entry installed but not yet marked (a spurious
+		 * fault) can go on: the mark comes before this vCPU leaves KVM.
 		 */
 		if (tdp_pte_writable(fmt, new) &&
 		    kvm_slot_dirty_track_enabled(fault->slot)) {
@@ -90,7 +95,7 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 
 	if (fault->wrprot && fault->write)
 		return KVM_TDP_WRPROT;
-	return new == iter->old ? KVM_TDP_SPURIOUS : KVM_TDP_FIXED;
+	return changed ? KVM_TDP_FIXED : KVM_TDP_SPURIOUS;
 }
 
 /*
@@ -120,6 +125,10 @@ static int kvm_tdp_map(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 {
 	struct tdp_iter iter;
 	int r;
+
+	/* A guest can access what no memslot can map. */
+	if (fault->gfn >= tdp_fmt_end_gfn(root->pgt.fmt))
+		return fault->slot ? -EFAULT : KVM_TDP_ANNOTATED;
 
 	for_each_tdp_pte(&iter, &root->pgt, fault->gfn, fault->gfn + 1, 1) {
 again:
@@ -158,8 +167,8 @@ again:
 		return r;
 	}
 
-	/* The gfn cannot be mapped. */
-	return -EFAULT;
+	/* A table on the way was taken away. */
+	return KVM_TDP_RETRY;
 }
 
 /**
@@ -181,7 +190,6 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	int r = KVM_TDP_RETRY;
 
 	fault->level = 1;
-	fault->wrprot = false;
 
 	read_lock(&kvm->mmu_lock);
 
@@ -193,9 +201,10 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		if (kvm_tdp_fault_stale(kvm, root, fault, 1))
 			goto out;
 		fault->level = kvm_arch_tdp_fault_level(vcpu, fault);
+		/* The page itself is good; the vCPU need not wait for others. */
 		if (fault->level > 1 &&
 		    kvm_tdp_fault_stale(kvm, root, fault, fault->level))
-			goto out;
+			fault->level = 1;
 	}
 
 	rcu_read_lock();

@@ -5,7 +5,6 @@
  * the vCPUs already build new trees.
  */
 #include "walk.h"
-#include "zap.h"
 
 /**
  * kvm_tdp_invalidate_all_roots() - Take all roots out of use
@@ -23,10 +22,7 @@ void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp)
 	struct kvm *kvm = tdp->kvm;
 	struct kvm_tdp_root *root;
 
-	/*
-	 * A VM whose creation fails is destroyed with users_count not yet zero,
-	 * but it never had a vCPU.
-	 */
+	/* Not if this is the end of the VM, or of a failed attempt to make one. */
 	if (refcount_read(&kvm->users_count) && kvm->created_vcpus)
 		lockdep_assert_held_write(&kvm->mmu_lock);
 

@@ -46,19 +46,23 @@ void tdp_iter_init(struct tdp_iter *iter, const struct tdp_pgtable *pgt,
 		tdp_iter_load_root(iter);
 }
 
-/* Go to the first entry, for iter->next, of the table below the current one. */
+/*
+ * Go to the first entry, for iter->next, of the table below the current one, or
+ * stay if that table was just taken away.
+ *
+ * Return: false if there is nothing below, so that the walk goes forward.
+ */
 static bool tdp_iter_down(struct tdp_iter *iter)
 {
+	bool was_table = tdp_iter_kind(iter) == TDP_TABLE;
+
 	if (iter->level == iter->min_level)
 		return false;
 
-	/*
-	 * The body, or someone else, may have changed the entry.  Whatever it
-	 * is now: a table that is no longer linked here is not entered.
-	 */
+	/* Load again: a table that is no longer linked must not be entered. */
 	iter->old = tdp_pte_read(iter->ptep);
 	if (tdp_iter_kind(iter) != TDP_TABLE)
-		return false;
+		return was_table;
 
 	iter->level--;
 	iter->table[iter->level - 1] = tdp_pte_table(iter->pgt->fmt, iter->old);

@@ -13,7 +13,8 @@
  * @gfn: first gfn that the current entry spans
  * @ptep: the current entry, NULL when the walk is over
  * @old: the current entry's value, loaded once.  All decisions are taken on
- *	 this snapshot.
+ *	 this snapshot.  Follows what the body itself makes of the entry.
+ * @replaced: what the last tdp_iter_set() replaced
  * @table: the tables on the way to @ptep, by level - 1
  * @level: level of the current entry
  * @min_level: lowest level that the walk descends to
@@ -29,6 +30,7 @@ struct tdp_iter {
 	gfn_t gfn;
 	tdp_pte_t __rcu *ptep;
 	tdp_pte_t old;
+	tdp_pte_t replaced;
 	tdp_pte_t __rcu *table[TDP_MAX_LEVELS];
 	u8 level;
 	u8 min_level;
@@ -94,7 +96,9 @@ static inline bool tdp_iter_inside(const struct tdp_iter *iter, gfn_t start)
  *
  * Entries are visited before those of the table that they point to.  The body
  * may change the current entry: whether to descend is decided on its value
- * after the body.
+ * after the body.  If the body left a table that is none any more, because
+ * somebody else replaced it, the entry is visited again: the walk neither enters
+ * what is not linked nor passes over a leaf that the body has not seen.
  *
  * Context: RCU read-side critical section.
  */

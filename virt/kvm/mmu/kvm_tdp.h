@@ -139,7 +139,8 @@ void kvm_arch_tdp_free_root(struct kvm_tdp_root *root);
  * kvm_arch_tdp_root_invalidated() - A root was made invalid
  * @root: the root
  *
- * The caller of kvm_tdp_invalidate_all_roots() makes the vCPUs drop it.
+ * For architectures that keep the state in a place of their own, too.  The
+ * caller of kvm_tdp_invalidate_all_roots() makes the vCPUs drop it.
  *
  * Context: mmu_lock held for write, or the VM is being destroyed.
  */
@@ -171,6 +172,7 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
 /**
  * kvm_arch_tdp_fault_pte() - Make the entry that a fault installs
  * @vcpu: the vCPU
+ * @root: the root
  * @fault: the fault; sets @fault->wrprot
  * @level: level of the entry
  * @old_writable: the entry it replaces is a leaf and writable
@@ -181,6 +183,7 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
  * Context: mmu_lock held for read.
  */
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
+				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
 				 bool old_writable);
 

@@ -63,14 +63,16 @@ struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 	return c;
 }
 
-static void tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
+/* Return: what was there. */
+static tdp_pte_t tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
 {
 	tdp_pte_t *pte = rcu_dereference(iter->ptep);
 
 	if (tdp_pte_volatile(iter->pgt->fmt, iter->old, iter->level))
-		iter->old = xchg(pte, new);
-	else
-		WRITE_ONCE(*pte, new);
+		return xchg(pte, new);
+
+	WRITE_ONCE(*pte, new);
+	return iter->old;
 }
 
 /*
@@ -143,9 +145,10 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
  *	 tdp_iter_split().
  * @mode: who else may be there
  *
- * Return: false if the entry changed since the snapshot was taken (in
- * TDP_SHARED only).  Then nothing was done and the snapshot is what the entry
- * is now.
+ * Return: true if it was replaced; then the snapshot is @new, and
+ * @iter->replaced what was there, with all bits that others had set.  False if
+ * the entry changed since the snapshot was taken (in TDP_SHARED only); then
+ * nothing was done, and the snapshot is what the entry is now.
  *
  * Context: RCU read-side critical section and mmu_lock as @mode says.
  */
@@ -153,6 +156,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		  tdp_pte_t new, enum tdp_mode mode)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	tdp_pte_t old = iter->old;
 	struct tdp_change c;
 
 	/* A frozen entry belongs to someone else. */
@@ -160,12 +164,15 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		return false;
 
 	if (mode == TDP_EXCLUSIVE)
-		tdp_pte_store(iter, new);
+		old = tdp_pte_store(iter, new);
 	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
 		return false;
 
+	iter->replaced = old;
+	iter->old = new;
+
 	/* After the store: an exchange can have brought more bits. */
-	c = tdp_pte_change(fmt, iter->old, new, iter->level);
+	c = tdp_pte_change(fmt, old, new, iter->level);
 	/* Those who ask for it must look first, as they cannot take it back. */
 	WARN_ON_ONCE(!c.legal);
 
@@ -175,7 +182,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 			       iter->gfn + tdp_span(fmt, iter->level),
 			       iter->level, c.flush);
 	if (c.removes_table)
-		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, iter->old),
+		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, old),
 				 iter->level - 1, mode);
 	return true;
 }

@@ -129,11 +129,13 @@ static void kvm_tdp_free_root_rcu(struct rcu_head *rcu)
  *
  * Frees it, after a grace period, if it was the last one.
  *
- * Context: Any.
+ * Context: mmu_lock held, so that who holds it for write can walk the list.
  */
 void kvm_tdp_put_root(struct kvm_tdp_root *root)
 {
 	struct kvm_tdp *tdp = root->tdp;
+
+	lockdep_assert_held(&tdp->kvm->mmu_lock);
 
 	if (!refcount_dec_and_test(&root->refs))
 		return;

@@ -2,11 +2,11 @@
 /*
  * Debts of a walk, and the end of tables.
  *
- * A table lives in four steps, and its page may be used for something else only
- * after all of them: it is unlinked from its parent; all its entries are frozen
- * (so that nobody who still looks at it installs anything); the TLBs and walk
- * caches of all CPUs that may have seen it are flushed; an RCU grace period
- * lets go of software walkers.
+ * A table ends in four steps, and its page may be used for something else only
+ * after all of them: it is unlinked from its parent; its entries are frozen, so
+ * that nobody who still looks at it installs anything; the TLBs and walk caches
+ * of all CPUs that may have seen it are flushed; an RCU grace period lets go of
+ * software walkers.
  */
 #include "table.h"
 

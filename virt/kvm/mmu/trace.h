@@ -48,7 +48,8 @@ TRACE_EVENT(kvm_tdp_fault,
 				   { KVM_TDP_SPURIOUS, "spurious" },
 				   { KVM_TDP_WRPROT, "wrprot" },
 				   { KVM_TDP_ANNOTATED, "annotated" },
-				   { -EIO, "error" }))
+				   { -EFAULT, "unmappable" },
+				   { -EIO, "bug" }))
 );
 
 #endif /* __KVM_TDP_TRACE_H */

@@ -65,15 +65,23 @@ void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk, struct kvm_tdp_root *root,
 
 static bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 {
-	if (!walk->may_yield || walk->iter.next == walk->yielded)
+	gfn_t done = walk->iter.next - walk->yielded;
+
+	if (!walk->may_yield || !done)
 		return false;
+
+	if (need_resched())
+		return true;
 
 	/*
 	 * Not rwlock_needbreak(), which is constant 0 unless the kernel is
 	 * fully preemptible: a waiting writer blocks all new readers, i.e. all
 	 * vCPUs that fault, in every preemption model.
+	 *
+	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
+	 * every entry: a table's worth of entries bounds the hold as well.
 	 */
-	return need_resched() ||
+	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
 	       rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock);
 }
 

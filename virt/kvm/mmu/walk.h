@@ -51,6 +51,9 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather);
 	     (walk)->iter.ptep || (kvm_tdp_walk_end(walk), false);	\
 	     kvm_tdp_walk_next(walk))
 
+void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
+		      enum tdp_mode mode, bool may_yield);
+
 struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
 				       struct kvm_tdp_root *prev,
 				       int as_id, bool valid_only);

@@ -2,11 +2,11 @@
 /*
  * Zapping: take mappings away, and tables with them.
  *
- * All of these promise that nothing in the range is mapped, and cached by no
- * CPU, when they return.  No page is touched: it can be someone else's as soon
- * as it is not mapped any more.
+ * When these return, all that was mapped in the range is gone from the tables
+ * and, for roots that vCPUs can use, from the TLBs.  No page is touched: it can
+ * be someone else's as soon as it is not mapped any more.
  */
-#include "zap.h"
+#include "walk.h"
 
 static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			     enum tdp_mode mode, bool may_yield, int level)
@@ -123,16 +123,9 @@ void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end)
  * When dirty logging starts, so that each page is logged when it is mapped
  * again; when it stops, so that huge leaves come back.
  *
- * Faults go on meanwhile, with either state of the slot's flags if they are
- * still in an SRCU section from before the change:
- *
- *	CPU0 (log start)		CPU1 (fault, sees the old slot)
- *	slots updated
- *	synchronize_srcu()		  waits for CPU1's vcpu_run section
- *	kvm_tdp_zap_slot()
- *
- * so after the slots were exchanged all faults see the new flags, and what CPU1
- * installed before is zapped here.
+ * Faults go on meanwhile.  They see the new flags already, as SRCU was
+ * synchronized after the slots were exchanged, so it does not matter whether
+ * what they install is zapped.
  *
  * Context: slots_lock held, the new slot is in place.  Takes mmu_lock for read
  *	    and yields.

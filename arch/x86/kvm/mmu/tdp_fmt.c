@@ -5,7 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <tdp_format.h>
+#include <mmu/tdp_format.h>
 
 #include "mmu.h"
 #include "mmu_internal.h"
@@ -31,7 +31,7 @@ static_assert(X86_TDP_AD_WRPROT_ONLY == SPTE_TDP_AD_WRPROT_ONLY);
 static_assert(X86_TDP_SAVED_BITS == SHADOW_ACC_TRACK_SAVED_BITS_MASK);
 static_assert(X86_TDP_SAVED_SHIFT == SHADOW_ACC_TRACK_SAVED_BITS_SHIFT);
 
-/* By number of levels (4 or 5), and whether writes must be caught by W. */
+/* By whether there are 5 levels, and whether writes must be caught by W. */
 static struct tdp_fmt x86_tdp_fmts[2][2] __read_mostly;
 
 static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
@@ -70,12 +70,14 @@ static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
  */
 void kvm_mmu_init_tdp_formats(void)
 {
-	int level, wrprot_only;
+	int five, wrprot_only;
 
-	for (level = 0; level < 2; level++) {
+	for (five = 0; five < 2; five++) {
 		for (wrprot_only = 0; wrprot_only < 2; wrprot_only++)
-			x86_tdp_init_fmt(&x86_tdp_fmts[level][wrprot_only],
-					 PT64_ROOT_4LEVEL + level, wrprot_only);
+			x86_tdp_init_fmt(&x86_tdp_fmts[five][wrprot_only],
+					 five ? PT64_ROOT_5LEVEL :
+						PT64_ROOT_4LEVEL,
+					 wrprot_only);
 	}
 }
 
@@ -90,5 +92,5 @@ const struct tdp_fmt *kvm_mmu_tdp_format(union kvm_mmu_page_role role)
 	/* L2's writes are logged for L1: see kvm_mmu_page_ad_need_write_protect(). */
 	bool wrprot_only = kvm_x86_ops.cpu_dirty_log_size && role.guest_mode;
 
-	return &x86_tdp_fmts[role.level - PT64_ROOT_4LEVEL][wrprot_only];
+	return &x86_tdp_fmts[role.level == PT64_ROOT_5LEVEL][wrprot_only];
 }

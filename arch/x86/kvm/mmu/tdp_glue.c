@@ -18,10 +18,8 @@
  * @vcpu: the vCPU, its memory caches filled
  *
  * All vCPUs whose roles are the same share a root.
- *
- * Return: 0
  */
-int kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu)
+void kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu)
 {
 	struct kvm_mmu *mmu = vcpu->arch.mmu;
 	union kvm_mmu_page_role role = mmu->root_role;
@@ -47,10 +45,7 @@ int kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu)
 		root = kvm_tdp_add_root(tdp, &sp->tdp_root);
 	}
 
-	/*
-	 * If the root is invalidated from here on, the request to free obsolete
-	 * roots keeps the vCPU from entering the guest with it.
-	 */
+	/* vCPUs look for obsolete roots, like this one soon, before they run. */
 	mmu->root.hpa = __pa(tdp_root_to_sp(root)->spt);
 	mmu->root.pgd = 0;
 
@@ -59,7 +54,6 @@ int kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu)
 	/* Someone else was faster; nobody has seen this one. */
 	if (sp && root != &sp->tdp_root)
 		kvm_arch_tdp_free_root(&sp->tdp_root);
-	return 0;
 }
 
 /**
@@ -112,6 +106,7 @@ int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 	case KVM_TDP_WRPROT:
 		return RET_PF_WRITE_PROTECTED;
 	case KVM_TDP_ANNOTATED:
+		vcpu->stat.pf_mmio_spte_created++;
 		return RET_PF_EMULATE;
 	default:
 		return r;

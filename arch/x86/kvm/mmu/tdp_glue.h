@@ -2,7 +2,7 @@
 #ifndef __KVM_X86_MMU_TDP_GLUE_H
 #define __KVM_X86_MMU_TDP_GLUE_H
 
-#include <kvm_tdp.h>
+#include <mmu/kvm_tdp.h>
 
 #include "mmu_internal.h"
 #include "spte.h"
@@ -13,7 +13,7 @@ struct x86_tdp_fault {
 	struct kvm_page_fault *fault;
 };
 
-int kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu);
+void kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu);
 void kvm_mmu_put_tdp_root(struct kvm_mmu_page *sp);
 int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
 

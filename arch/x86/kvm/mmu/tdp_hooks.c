@@ -44,10 +44,11 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
 }
 
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
+				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
 				 bool old_writable)
 {
-	const struct tdp_fmt *fmt = kvm_mmu_tdp_root(vcpu)->pgt.fmt;
+	const struct tdp_fmt *fmt = root->pgt.fmt;
 	gfn_t gfn = tdp_gfn_round(fmt, fault->gfn, level);
 	kvm_pfn_t pfn = fault->pfn & ~(tdp_span(fmt, level) - 1);
 	struct kvm *kvm = vcpu->kvm;
@@ -56,10 +57,8 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 	u64 attr = 0;
 	u64 pte;
 
-	if (!fault->slot) {
-		vcpu->stat.pf_mmio_spte_created++;
+	if (!fault->slot)
 		return make_mmio_spte(vcpu, gfn, ACC_ALL);
-	}
 
 	if (!fault->prefetch)
 		flags |= TDP_YOUNG;
@@ -73,7 +72,8 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 		/*
 		 * Shadow pages of a gfn that is writable already are out of
 		 * sync, or gone.  Else look them up, and if they cannot be put
-		 * out of sync let the guest not write.
+		 * out of sync let the guest not write.  A barrier there orders
+		 * the marking of shadow pages before the entry is installed.
 		 */
 		if (old_writable ||
 		    !mmu_try_to_unsync_pages(kvm, fault->slot, gfn, true,
