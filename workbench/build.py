@@ -104,7 +104,7 @@ def kernel(src, target, variant=""):
             return image
         series.checkout(src, src.commit, src.tree)
         cold = not image.is_file()
-        common.check_space(out, 3 if cold else 1)
+        common.check_space(out, 2 if cold else 1)
         with common.step(f"building the {name} kernel", "4 minutes" if cold else "1 minute"):
             configure(src, src.commit, src.tree, out, target.arch, target.cross, target.fragments(variant))
             stamp.unlink(missing_ok=True)

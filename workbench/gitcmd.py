@@ -31,7 +31,7 @@ def command(gitdir, *args, config=()):
 def git(gitdir, *args, stdin=None, ok=(0,), text=True, env=None, cwd=None, config=()):
     """The output of a git command, its last newline removed if it is text."""
     out = common.capture(command(gitdir, *args, config=config), what=f"git {args[0]}", stdin=stdin, ok=ok, text=text,
-                         env=environ(**(env or {})), cwd=cwd)
+                         env=environ(**(env or {})), cwd=cwd or gitdir or common.REPO)
     return out.rstrip("\n") if text else out
 
 

@@ -49,8 +49,7 @@
 #define TEST_LIST	"/tests"
 #define EVENT_DIR	"/sys/kernel/tracing/events/kvm/kvm_tdp_fault"
 #define HIST		"hist:keys=common_type"
-#define PATH_ENV	"/bin:/usr/bin:" TEST_DIR ":" TEST_DIR "/x86_64:" \
-			TEST_DIR "/aarch64:" TEST_DIR "/riscv"
+#define PATH_ENV	"/bin:/usr/bin:" TEST_DIR
 
 /* Beyond its own timeout, what the harness gets to end a test itself. */
 #define GRACE		30
@@ -60,7 +59,6 @@
 #define MAX_ARGS	64
 
 static int kmsg_fd = -1;
-static int stdbuf_child;
 
 /* ------------------------------------------------------------- output --- */
 
@@ -226,6 +224,8 @@ static void dump_threads(int fd)
 	DIR *procs, *tasks;
 	char path[600];
 
+	/* After what may be half a line. */
+	dprintf(fd, "\n");
 	procs = opendir("/proc");
 	while (procs && (proc = readdir(procs))) {
 		static const char * const what[] = { "comm", "wchan", "syscall",
@@ -336,9 +336,10 @@ static int timeout_main(int argc, char **argv)
 /* stdbuf OPTION COMMAND...: line buffered output, by a pty. */
 static int stdbuf_main(int argc, char **argv)
 {
-	int master, slave, status;
+	int master, slave, status = 0;
+	bool dead = false;
 	char buf[4096];
-	ssize_t n;
+	pid_t child;
 
 	while (argc > 1 && argv[1][0] == '-') {
 		argv++;
@@ -352,10 +353,10 @@ static int stdbuf_main(int argc, char **argv)
 		execvp(argv[1], argv + 1);
 		return 127;
 	}
-	stdbuf_child = fork();
-	if (stdbuf_child < 0)
+	child = fork();
+	if (child < 0)
 		return 125;
-	if (!stdbuf_child) {
+	if (!child) {
 		dup2(slave, 1);
 		dup2(slave, 2);
 		execvp(argv[1], argv + 1);
@@ -366,18 +367,29 @@ static int stdbuf_main(int argc, char **argv)
 
 	/* A timeout signals the whole group: stay until all output is out. */
 	signal(SIGTERM, SIG_IGN);
-	while ((n = read(master, buf, sizeof(buf))) > 0) {
+	for (;;) {
+		struct pollfd pfd = { .fd = master, .events = POLLIN };
+		ssize_t n = 0;
 		char *p = buf;
-		ssize_t done;
 
-		while (n > 0 && (done = write(1, p, n)) > 0) {
+		/* What the command leaves behind may hold the pty for ever. */
+		if (!dead && waitpid(child, &status, WNOHANG) == child)
+			dead = true;
+		if (poll(&pfd, 1, dead ? 0 : 100) > 0)
+			n = read(master, buf, sizeof(buf));
+		if (n <= 0 && dead)
+			return exit_code(status);
+		if (n < 0)
+			usleep(5000);
+		while (n > 0) {
+			ssize_t done = write(1, p, n);
+
+			if (done <= 0)
+				break;
 			p += done;
 			n -= done;
 		}
 	}
-	if (waitpid(stdbuf_child, &status, 0) < 0)
-		return 125;
-	return exit_code(status);
 }
 
 /* ------------------------------------------------------- fault counter -- */
