@@ -167,7 +167,8 @@ class _Commit:
     def edits(self):
         if not self.changed:
             return None
-        diff = git(self.gitdir, "diff", "--no-renames", "--no-ext-diff", "--no-textconv",
+        # Little context, so that the edits fit every 6.12.y; the check `applies` watches over it.
+        diff = git(self.gitdir, "diff", "-U1", "--no-renames", "--no-ext-diff", "--no-textconv",
                    self.parent, self.rev, "--", *(f":(literal){p}" for p in self.changed), text=False)
         # Hashes of upstream's files say nothing to a reader and differ between 6.12.y.
         return re.sub(rb"(?m)^index [0-9a-f]+\.\.[0-9a-f]+( \d+)?\n", b"", diff)
