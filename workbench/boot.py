@@ -61,7 +61,7 @@ SPLAT = re.compile(r"""
     |general\ protection\ fault|Unable\ to\ handle\ kernel|Internal\ error:|double\ fault
     |possible\ (?:circular|recursive|irq|deadlock)|suspicious\ RCU\ usage|Invalid\ wait\ context
     |DEBUG_LOCKS_WARN_ON|trying\ to\ register\ non-static\ key|held\ lock\ freed|bad\ unlock\ balance
-    |scheduling\ while\ atomic|sleeping\ function\ called|INFO:\ task\ .*\ blocked\ for|rcu:?.*\bstall
+    |scheduling\ while\ atomic|sleeping\ function\ called|INFO:\ task\ .*\ blocked\ for|rcu:?\ INFO:.*\bstall
     |detected\ stalls|soft\ lockup|hard\ LOCKUP|list_(?:add|del)\ corruption|refcount_t:
     |Bad\ page\ (?:state|map)|Bad\ rss-counter|unreferenced\ object""", re.X)
 # Warnings of an unpatched kernel, too, about what an emulator does not model.

@@ -55,7 +55,6 @@ NPT = CORE + """
     dirty_log_perf_test -b 16M -v 2 -g
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
     dirty_log_page_splitting_test -b 64M -s anonymous_hugetlb_2mb
-    memslot_perf_test -l 1 -s 512
     max_guest_memory_test -m 1 -s 1 -c 2
     pre_fault_memory_test
     guest_memfd_test
