@@ -378,25 +378,29 @@ def _ktap(text):
 
 
 def host_tests(src):
-    """The user-space harness: each KTAP test point is a result."""
+    """The user-space harness, and the sabotages that it must catch: each KTAP test point is a result."""
     place = common.REPO / "tools/testing/kvm_tdp"
     if not place.is_dir():
         return []
+    return _host_run(place, "check", "tests on the host") + _host_run(place, "mutants", "sabotages of the code on the host")
+
+
+def _host_run(place, goal, title):
     out = common.CACHE / "host"
     out.mkdir(parents=True, exist_ok=True)
-    log = common.CACHE / "host.log"
+    log = common.CACHE / f"host-{goal}.log"
     failed = None
-    with common.step("tests on the host", "a minute"):
+    with common.step(title, "a minute"):
         try:
-            common.run(["make", "-C", place, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", "check"], log,
-                       what="make check in tools/testing/kvm_tdp", timeout=1800, env=build.environ())
+            common.run(["make", "-C", place, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", goal], log,
+                       what=f"make {goal} in tools/testing/kvm_tdp", timeout=1800, env=build.environ())
         except common.Error as e:
             failed = e.msg
     results = _ktap(log.read_text(errors="replace"))
     if failed and all(ok is not False for _, ok, _ in results):
-        results.append(("host: make check", False, failed))
+        results.append((f"host: make {goal}", False, failed))
     elif not results:
-        results.append(("host: make check", False, f"no test was run; its output: {log}"))
+        results.append((f"host: make {goal}", False, f"no test was run; its output: {log}"))
     return results
 
 
