@@ -64,8 +64,13 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		return -EIO;
 
 	changed = new != iter->old;
-	if (changed && !tdp_iter_set(iter, gather, new, TDP_SHARED))
-		return -EAGAIN;
+	if (changed) {
+		if (fault->slot)
+			kvm_arch_tdp_prepare_leaf(vcpu, fault, iter->level,
+						  was_leaf);
+		if (!tdp_iter_set(iter, gather, new, TDP_SHARED))
+			return -EAGAIN;
+	}
 
 	if (!fault->slot)
 		return KVM_TDP_ANNOTATED;

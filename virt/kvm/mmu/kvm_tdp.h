@@ -187,4 +187,26 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 				 struct kvm_tdp_fault *fault, int level,
 				 bool old_writable);
 
+/**
+ * kvm_arch_tdp_prepare_leaf() - Make memory fit to be seen by the guest
+ * @vcpu: the vCPU
+ * @fault: the fault; @fault->pfn is referenced
+ * @level: level of the leaf that is about to be installed
+ * @old_leaf: it replaces a leaf of the same memory
+ *
+ * Optional.  For cache maintenance and tags: for the whole leaf, as whatever was
+ * mapped there before may have covered only part of it.  Is called again if the
+ * leaf could not be installed and is made anew.
+ *
+ * Context: mmu_lock held for read, RCU read-side critical section.
+ */
+#ifndef kvm_arch_tdp_prepare_leaf
+static inline void
+kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
+			  const struct kvm_tdp_fault *fault, int level,
+			  bool old_leaf)
+{
+}
+#endif
+
 #endif /* __KVM_TDP_H */

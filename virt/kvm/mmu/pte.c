@@ -163,6 +163,9 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	if (WARN_ON_ONCE(tdp_iter_kind(iter) == TDP_FROZEN))
 		return false;
 
+	/* The first format that needs it brings breaking and making along. */
+	WARN_ON_ONCE(tdp_pte_need_bbm(fmt, old, new, iter->level));
+
 	if (mode == TDP_EXCLUSIVE)
 		old = tdp_pte_store(iter, new);
 	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
