@@ -311,11 +311,26 @@ def _bochs(where, image, initrd, cmdline, com1):
     return ["bochs", "-q", "-f", str(where / "bochsrc")]
 
 
+def _openpty():
+    """A pseudo-terminal. A fresh chroot has no devpts: as root, mount it."""
+    mount = ["mount", "-t", "devpts", "devpts", "/dev/pts"]
+    try:
+        return os.openpty()
+    except OSError as e:
+        if os.geteuid() or subprocess.run(mount, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            die(f"Bochs needs a pseudo-terminal, and there is none ({e.strerror}): try {' '.join(mount)}")
+    say("mounted devpts on /dev/pts: Bochs needs a pseudo-terminal")
+    try:
+        return os.openpty()
+    except OSError as e:
+        die(f"Bochs needs a pseudo-terminal, and there is none: {e.strerror}")
+
+
 class _Terminal:
     """Bochs wants a terminal for its screen, and its debugger a "c" to start: a pty that we read."""
 
     def __init__(self):
-        self.master, self.slave = os.openpty()
+        self.master, self.slave = _openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
         os.set_blocking(self.master, False)
         self.seen = b""
