@@ -52,6 +52,13 @@ typedef u64 tdp_pte_t;
 #define X86_TDP_SAVED_BITS	(BIT_ULL(0) | BIT_ULL(2))
 #define X86_TDP_SAVED_SHIFT	54
 
+/*
+ * In a table: it is there because the NX huge page mitigation does not let
+ * memory be mapped by an executable huge leaf.  Software bits of leaves are free
+ * in tables.
+ */
+#define X86_TDP_NX_SPLIT	BIT_ULL(54)
+
 /**
  * struct tdp_fmt - what is known at run time of an x86 root's entries
  * @present: bits of every table and leaf, apart from X86_TDP_PRESENT
@@ -64,10 +71,12 @@ typedef u64 tdp_pte_t;
  * @mmu_write: software bit of leaves that KVM's shadow paging lets be writable
  * @acc_track: bits that an access-tracked leaf gives up (EPT without A/D bits)
  * @table_attr: attribute bits of tables (memory encryption)
+ * @leaf_attr: attribute bits of leaves (memory type and encryption)
  * @addr: address bits of entries
  * @ad_type: X86_TDP_AD_* of leaves
  * @end_gfn: first gfn that cannot be mapped
  * @root_level: number of levels
+ * @hw_log: hardware logs the writes that set a dirty bit (PML)
  */
 struct tdp_fmt {
 	u64 present;
@@ -80,10 +89,12 @@ struct tdp_fmt {
 	u64 mmu_write;
 	u64 acc_track;
 	u64 table_attr;
+	u64 leaf_attr;
 	u64 addr;
 	u64 ad_type;
 	gfn_t end_gfn;
 	u8 root_level;
+	bool hw_log;
 };
 
 static inline int x86_tdp_fmt_root_level(const struct tdp_fmt *fmt)
@@ -156,10 +167,10 @@ static inline enum tdp_kind x86_tdp_pte_kind(const struct tdp_fmt *fmt,
 #define tdp_pte_kind x86_tdp_pte_kind
 
 static inline tdp_pte_t x86_tdp_pte_make_table(const struct tdp_fmt *fmt,
-					       u64 phys)
+					       u64 phys, u64 attr)
 {
 	tdp_pte_t pte = phys | X86_TDP_PRESENT | X86_TDP_WRITE | fmt->present |
-			fmt->user | fmt->exec | fmt->table_attr;
+			fmt->user | fmt->exec | fmt->table_attr | attr;
 
 	if (fmt->accessed)
 		return pte | fmt->accessed;
@@ -175,6 +186,22 @@ static inline u64 x86_tdp_pte_table_phys(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_table_phys x86_tdp_pte_table_phys
+
+static inline bool x86_tdp_pte_table_pinned(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte)
+{
+	return pte & X86_TDP_NX_SPLIT;
+}
+
+#define tdp_pte_table_pinned x86_tdp_pte_table_pinned
+
+static inline tdp_pte_t x86_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
+						tdp_pte_t pte)
+{
+	return pte & ~X86_TDP_NX_SPLIT;
+}
+
+#define tdp_pte_unpin_table x86_tdp_pte_unpin_table
 
 static inline kvm_pfn_t x86_tdp_pte_pfn(const struct tdp_fmt *fmt,
 					tdp_pte_t pte)
@@ -213,6 +240,24 @@ static inline tdp_pte_t x86_tdp_pte_mkold(const struct tdp_fmt *fmt,
 	pte |= (pte & X86_TDP_SAVED_BITS) << X86_TDP_SAVED_SHIFT;
 	return pte & ~fmt->acc_track;
 }
+
+#define tdp_pte_mkold x86_tdp_pte_mkold
+
+static inline tdp_pte_t x86_tdp_pte_mkyoung(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte)
+{
+	u64 saved;
+
+	if (x86_tdp_pte_hw_ad(fmt, pte))
+		return pte | fmt->accessed;
+	if (!x86_tdp_pte_acc_tracked(fmt, pte))
+		return pte;
+	saved = (pte >> X86_TDP_SAVED_SHIFT) & X86_TDP_SAVED_BITS;
+	pte &= ~(X86_TDP_SAVED_BITS << X86_TDP_SAVED_SHIFT);
+	return pte | saved;
+}
+
+#define tdp_pte_mkyoung x86_tdp_pte_mkyoung
 
 static inline tdp_pte_t x86_tdp_pte_make_leaf(const struct tdp_fmt *fmt,
 					      kvm_pfn_t pfn, int level,
@@ -255,6 +300,19 @@ static inline tdp_pte_t x86_tdp_pte_split_child(const struct tdp_fmt *fmt,
 
 #define tdp_pte_split_child x86_tdp_pte_split_child
 
+static inline tdp_pte_t x86_tdp_pte_make_block(const struct tdp_fmt *fmt,
+					       tdp_pte_t part, int level,
+					       unsigned int flags)
+{
+	kvm_pfn_t pfn = x86_tdp_pte_pfn(fmt, part);
+
+	pfn &= ~((1ull << x86_tdp_fmt_level_shift(fmt, level)) - 1);
+	return x86_tdp_pte_make_leaf(fmt, pfn, level, flags,
+				     part & fmt->leaf_attr);
+}
+
+#define tdp_pte_make_block x86_tdp_pte_make_block
+
 static inline bool x86_tdp_pte_writable(const struct tdp_fmt *fmt,
 					tdp_pte_t pte)
 {
@@ -262,6 +320,80 @@ static inline bool x86_tdp_pte_writable(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_writable x86_tdp_pte_writable
+
+static inline bool x86_tdp_pte_host_writable(const struct tdp_fmt *fmt,
+					     tdp_pte_t pte)
+{
+	return pte & fmt->host_write;
+}
+
+#define tdp_pte_host_writable x86_tdp_pte_host_writable
+
+/* Only a leaf that the host lets be writable has mmu_write. */
+static inline bool x86_tdp_pte_may_mkwrite(const struct tdp_fmt *fmt,
+					   tdp_pte_t pte)
+{
+	return pte & fmt->mmu_write;
+}
+
+#define tdp_pte_may_mkwrite x86_tdp_pte_may_mkwrite
+
+static inline tdp_pte_t x86_tdp_pte_mkwrite(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte)
+{
+	pte = x86_tdp_pte_mkyoung(fmt, pte) | X86_TDP_WRITE;
+	if (x86_tdp_pte_hw_ad(fmt, pte))
+		pte |= fmt->dirty;
+	return pte;
+}
+
+#define tdp_pte_mkwrite x86_tdp_pte_mkwrite
+
+static inline bool x86_tdp_pte_executable(const struct tdp_fmt *fmt,
+					  tdp_pte_t pte)
+{
+	return (x86_tdp_pte_mkyoung(fmt, pte) & (fmt->exec | fmt->noexec)) ==
+	       fmt->exec;
+}
+
+#define tdp_pte_executable x86_tdp_pte_executable
+
+static inline tdp_pte_t x86_tdp_pte_mkexec(const struct tdp_fmt *fmt,
+					   tdp_pte_t pte)
+{
+	pte &= ~fmt->noexec;
+	if (x86_tdp_pte_acc_tracked(fmt, pte))
+		return pte | (fmt->exec << X86_TDP_SAVED_SHIFT);
+	return pte | fmt->exec;
+}
+
+#define tdp_pte_mkexec x86_tdp_pte_mkexec
+
+static inline bool x86_tdp_pte_allows(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				      unsigned int access)
+{
+	if (x86_tdp_pte_acc_tracked(fmt, pte))
+		return false;
+	if ((access & TDP_WRITE) && !(pte & X86_TDP_WRITE))
+		return false;
+	return !(access & TDP_EXEC) || x86_tdp_pte_executable(fmt, pte);
+}
+
+#define tdp_pte_allows x86_tdp_pte_allows
+
+/*
+ * PML logs a write that sets the dirty bit, once: for a huge leaf that is not
+ * enough.
+ */
+static inline tdp_pte_t x86_tdp_pte_log_writes(const struct tdp_fmt *fmt,
+					       tdp_pte_t pte, int level)
+{
+	if (fmt->hw_log && level == 1)
+		return pte & ~fmt->dirty;
+	return pte & ~X86_TDP_WRITE;
+}
+
+#define tdp_pte_log_writes x86_tdp_pte_log_writes
 
 static inline bool x86_tdp_pte_young(const struct tdp_fmt *fmt, tdp_pte_t pte)
 {
@@ -301,15 +433,6 @@ static inline bool x86_tdp_pte_volatile(const struct tdp_fmt *fmt,
 
 #define tdp_pte_volatile x86_tdp_pte_volatile
 
-/* What a leaf allows, or allowed before it was access-tracked. */
-static inline tdp_pte_t x86_tdp_pte_restored(const struct tdp_fmt *fmt,
-					     tdp_pte_t pte)
-{
-	if (x86_tdp_pte_acc_tracked(fmt, pte))
-		pte |= (pte >> X86_TDP_SAVED_SHIFT) & X86_TDP_SAVED_BITS;
-	return pte;
-}
-
 /*
  * Access tracking is not flushed, so what an access-tracked leaf gave up may
  * still be cached.
@@ -321,8 +444,8 @@ static inline bool x86_tdp_pte_downgrades(const struct tdp_fmt *fmt,
 					  tdp_pte_t old, tdp_pte_t new)
 {
 	u64 allows = X86_TDP_WRITE | fmt->user | fmt->exec | fmt->mmu_write;
-	u64 lost = x86_tdp_pte_restored(fmt, old) &
-		   ~x86_tdp_pte_restored(fmt, new);
+	u64 lost = x86_tdp_pte_mkyoung(fmt, old) &
+		   ~x86_tdp_pte_mkyoung(fmt, new);
 
 	return ((lost | (old & ~new)) & allows) ||
 	       (new & ~old & fmt->noexec) ||

@@ -273,8 +273,8 @@ again:
 		} else if (kind != TDP_TABLE) {
 			table = alloc_table(iter.level - 1);
 			done = kind == TDP_LEAF ?
-			       tdp_iter_split(&iter, g, table) :
-			       tdp_iter_link(&iter, g, table);
+			       tdp_iter_split(&iter, g, NEW_TABLE(table), false) :
+			       tdp_iter_link(&iter, g, NEW_TABLE(table));
 			if (!done) {
 				free_unlinked(table);
 				goto again;

@@ -42,6 +42,11 @@ typedef u64 kvm_pfn_t;
 	typeof(b) __b = (b);			\
 	__a > __b ? __a : __b; })
 
+#define max_t(type, a, b)	max((type)(a), (type)(b))
+
+/* All that the kernel can check at run time is checked. */
+#define IS_ENABLED(option)	1
+
 /* A warning fails the test that runs, unless the test asked for it. */
 bool test_warn(bool cond, const char *file, int line, const char *what);
 
@@ -96,6 +101,7 @@ enum test_page_state {
 struct page {
 	struct rcu_head rcu_head;
 	unsigned long private;
+	void *note;
 	enum test_page_state state;
 	int level;
 	int accounted;
@@ -106,6 +112,20 @@ struct page *tdp_table_to_page(const void *table);
 void *tdp_phys_to_table(u64 phys);
 u64 tdp_table_to_phys(const void *table);
 void tdp_account_table(void *table, int nr);
+
+static inline void *tdp_table_note(const struct page *page)
+{
+	return page->note;
+}
+
+static inline void tdp_table_set_note(struct page *page, void *note)
+{
+	page->note = note;
+}
+
+/* Tracepoints are the kernel's. */
+#define tdp_trace_pte_changed(pgt, gfn, level, old, new) \
+	((void)(pgt), (void)(gfn), (void)(level), (void)(old), (void)(new))
 
 static inline struct page *tdp_removed_next(struct page *page)
 {

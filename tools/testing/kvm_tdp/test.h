@@ -96,6 +96,10 @@ int model_phys_bits(void);
 /* Attributes of leaves and of tables. */
 u64 model_attr(void);
 u64 model_table_attr(void);
+/* The bit that pins a table. */
+u64 model_table_pin(void);
+/* Does hardware log writes that set the dirty bit of such a leaf? */
+bool model_hw_logs(int level);
 tdp_pte_t model_annotated(u64 random);
 /* All leaves: the base with those subsets of the bits that are legal. */
 tdp_pte_t model_leaf_base(int level);
@@ -114,6 +118,9 @@ static inline u64 model_span(int level)
 
 #define MAX_LEAVES 512
 unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves);
+
+/* A table of which nothing is remembered. */
+#define NEW_TABLE(_table)	(&(struct tdp_new_table) { .table = _table })
 
 /* Trees. */
 struct tree {

@@ -95,7 +95,7 @@ static void test_table(void)
 	for (level = 2; level <= root_level(); level++) {
 		for (i = 0; i < nr; i++) {
 			u64 phys = b[i];
-			tdp_pte_t pte = tdp_pte_make_table(fmt, phys);
+			tdp_pte_t pte = tdp_pte_make_table(fmt, phys, 0);
 			struct view v = hw_view(pte, level);
 
 			CHECK(tdp_pte_kind(fmt, pte, level) == TDP_TABLE);
@@ -105,6 +105,16 @@ static void test_table(void)
 			CHECK(v.table && !v.bad && v.phys == phys);
 			CHECK(v.attr == model_table_attr());
 			CHECK(v.access == (TEST_R | TEST_W | TEST_X));
+			CHECK(!tdp_pte_table_pinned(fmt, pte));
+			/* What is remembered of it changes nothing else. */
+			pte = tdp_pte_make_table(fmt, phys, model_table_pin());
+			CHECK(tdp_pte_table_pinned(fmt, pte));
+			CHECK(tdp_pte_kind(fmt, pte, level) == TDP_TABLE);
+			CHECK(tdp_pte_table_phys(fmt, pte) == phys);
+			CHECK(!hw_view(pte, level).bad &&
+			      hw_view(pte, level).access == v.access);
+			pte = tdp_pte_unpin_table(fmt, pte);
+			CHECK(pte == tdp_pte_make_table(fmt, phys, 0));
 			/* Hardware must not want to change it. */
 			CHECK(hw_access(pte, level, TEST_R) == pte);
 			CHECK(v.accessed || !v.has_accessed);
@@ -214,6 +224,146 @@ static void test_volatile(void)
 	}
 }
 
+/* What a leaf allows once it is young. */
+static unsigned int young_access(tdp_pte_t pte, int level)
+{
+	return hw_allows(tdp_pte_mkyoung(fmt, pte), level);
+}
+
+static void check_same_memory(tdp_pte_t old, tdp_pte_t new, int level)
+{
+	struct view was = hw_view(sw_lockless(old, level), level);
+	struct view is = hw_view(sw_lockless(new, level), level);
+
+	CHECK(tdp_pte_kind(fmt, new, level) == TDP_LEAF);
+	CHECK(model_leaf_legal(new));
+	CHECK(!is.bad && is.phys == was.phys && is.attr == was.attr);
+	CHECK(sw_marks(new) == sw_marks(old));
+	CHECK(tdp_pte_pfn(fmt, new) == tdp_pte_pfn(fmt, old));
+}
+
+static void check_age(tdp_pte_t pte, int level)
+{
+	tdp_pte_t old = tdp_pte_mkold(fmt, pte);
+	tdp_pte_t young = tdp_pte_mkyoung(fmt, pte);
+
+	check_same_memory(pte, old, level);
+	check_same_memory(pte, young, level);
+	CHECK(!tdp_pte_young(fmt, old) && tdp_pte_young(fmt, young));
+	CHECK(!hw_view(old, level).accessed);
+	CHECK(hw_view(young, level).accessed ||
+	      !hw_view(young, level).has_accessed);
+	CHECK(tdp_pte_mkold(fmt, old) == old);
+	CHECK(tdp_pte_mkyoung(fmt, young) == young);
+
+	/* Old: the next access is seen, by hardware or as a fault. */
+	CHECK(!(hw_allows(old, level) & ~hw_allows(pte, level)));
+	CHECK(hw_view(old, level).has_accessed || !hw_allows(old, level));
+	/* Then all comes back but, perhaps, W. */
+	CHECK((young_access(old, level) | TEST_W) ==
+	      (young_access(pte, level) | TEST_W));
+	CHECK(!(young_access(old, level) & ~young_access(pte, level)));
+	CHECK((hw_allows(pte, level) & ~young_access(pte, level)) == 0);
+}
+
+static void check_permissions(tdp_pte_t pte, int level)
+{
+	unsigned int now = hw_allows(pte, level), then = young_access(pte, level);
+	tdp_pte_t new = tdp_pte_mkexec(fmt, pte);
+	struct view v;
+
+	CHECK(tdp_pte_host_writable(fmt, pte) ==
+	      !!(sw_marks(pte) & TDP_HOST_WRITE));
+	CHECK(tdp_pte_may_mkwrite(fmt, pte) == !!(sw_marks(pte) & TDP_WRITE));
+	CHECK(tdp_pte_allows(fmt, pte, 0) == !!(now & TEST_R));
+	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE) == !!(now & TEST_W));
+	CHECK(tdp_pte_allows(fmt, pte, TDP_EXEC) == !!(now & TEST_X));
+	CHECK(tdp_pte_executable(fmt, pte) == !!(then & TEST_X));
+
+	/* X and nothing else. */
+	check_same_memory(pte, new, level);
+	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
+	CHECK(young_access(new, level) == (then | TEST_X));
+	CHECK(hw_allows(new, level) == (now ? now | TEST_X : 0));
+	CHECK(tdp_pte_writable(fmt, new) == tdp_pte_writable(fmt, pte));
+
+	if (!tdp_pte_may_mkwrite(fmt, pte))
+		return;
+	new = tdp_pte_mkwrite(fmt, pte);
+	check_same_memory(pte, new, level);
+	CHECK(hw_allows(new, level) == (then | TEST_W));
+	v = hw_view(new, level);
+	CHECK(v.accessed || !v.has_accessed);
+	CHECK(v.dirty || !v.has_dirty);
+}
+
+static void check_log_writes(tdp_pte_t pte, int level)
+{
+	tdp_pte_t new = tdp_pte_log_writes(fmt, pte, level);
+	struct view was = hw_view(pte, level), is = hw_view(new, level);
+
+	check_same_memory(pte, new, level);
+	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
+	if (model_hw_logs(level)) {
+		CHECK(!is.dirty && is.access == was.access);
+	} else {
+		CHECK(!tdp_pte_writable(fmt, new));
+		CHECK(is.access == (was.access & ~TEST_W));
+		CHECK(is.dirty == was.dirty);
+	}
+	/* A write that was possible is flushed out of the TLBs. */
+	if ((was.access & TEST_W) && (!model_hw_logs(level) || was.dirty))
+		CHECK(tdp_pte_downgrades(fmt, pte, new));
+}
+
+static void test_states(void)
+{
+	tdp_pte_t leaves[MAX_LEAVES];
+	unsigned int i, nr;
+	int level;
+
+	for (level = 1; level <= max_leaf_level(); level++) {
+		nr = all_leaves(level, random_pfn(level), leaves);
+		for (i = 0; i < nr; i++) {
+			check_age(leaves[i], level);
+			check_permissions(leaves[i], level);
+			check_log_writes(leaves[i], level);
+		}
+	}
+}
+
+/* Any part of a huge leaf makes the huge leaf again. */
+static void test_block(void)
+{
+	unsigned int i, nr, flags, index;
+	u64 b[MAX_BOUNDARIES];
+	int level;
+
+	for (level = 2; level <= max_leaf_level(); level++) {
+		nr = boundaries(12 + model_shift(level), b);
+		for (i = 0; i < nr; i++) {
+			for (flags = 0; flags < 16; flags++) {
+				tdp_pte_t huge, part;
+
+				if ((flags & TDP_WRITE) &&
+				    !(flags & TDP_HOST_WRITE))
+					continue;
+				huge = tdp_pte_make_leaf(fmt, b[i] >> 12, level,
+							 flags, model_attr());
+				index = rnd(1u << model_nr_bits(level - 1));
+				part = tdp_pte_split_child(fmt, huge, level,
+							   index);
+				CHECK(tdp_pte_make_block(fmt, part, level,
+							 flags) == huge,
+				      "%llx by part %u", (u64)huge, index);
+				part = tdp_pte_log_writes(fmt, part, level - 1);
+				CHECK(tdp_pte_make_block(fmt, part, level,
+							 flags) == huge);
+			}
+		}
+	}
+}
+
 static void check_downgrades(tdp_pte_t old, tdp_pte_t new, int level)
 {
 	/*
@@ -301,5 +451,7 @@ const struct test format_tests[] = {
 	{ "format_volatile", test_volatile },
 	{ "format_downgrades", test_downgrades },
 	{ "format_split_child", test_split_child },
+	{ "format_states", test_states },
+	{ "format_block", test_block },
 	{ }
 };

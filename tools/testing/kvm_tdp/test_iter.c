@@ -142,8 +142,10 @@ static void change(struct tree *t, struct tdp_iter *iter)
 	void *table;
 
 	if (rnd(2)) {
+		/* Who may remove tables beside a walk freezes their entries. */
 		tree_set(t, max(iter->gfn, iter->next), iter->level,
-			 random_pte(iter->level), rnd(2));
+			 random_pte(iter->level),
+			 tdp_iter_kind(iter) == TDP_TABLE ? TDP_SHARED : rnd(2));
 		return;
 	}
 	switch (tdp_iter_kind(iter)) {
@@ -154,8 +156,8 @@ static void change(struct tree *t, struct tdp_iter *iter)
 			return;
 		table = alloc_table(iter->level - 1);
 		CHECK(tdp_iter_kind(iter) == TDP_LEAF ?
-		      tdp_iter_split(iter, &t->gather, table) :
-		      tdp_iter_link(iter, &t->gather, table));
+		      tdp_iter_split(iter, &t->gather, NEW_TABLE(table), false) :
+		      tdp_iter_link(iter, &t->gather, NEW_TABLE(table)));
 		break;
 	case TDP_TABLE:
 		CHECK(tdp_iter_set(iter, &t->gather, tdp_pte_none(fmt),
@@ -167,7 +169,10 @@ static void change(struct tree *t, struct tdp_iter *iter)
 	}
 }
 
-/* Bodies that change the current entry: the walk goes where it says then. */
+/*
+ * Bodies that change the current entry: the walk goes where it says then.  What
+ * others do is seen, at the latest, when the walk meets frozen entries.
+ */
 static void test_change(void)
 {
 	gfn_t start, end, max_gfn = tdp_fmt_end_gfn(fmt);
@@ -176,8 +181,9 @@ static void test_change(void)
 	struct tree t;
 
 	for (round = 0; round < 30; round++) {
-		gfn_t gfn;
+		bool removed = false;
 		int level = root;
+		gfn_t gfn;
 
 		tree_init(&t);
 		tree_fill(&t, rnd(12));
@@ -188,8 +194,20 @@ static void test_change(void)
 
 		rcu_read_lock();
 		for_each_tdp_pte(&iter, &t.pgt, start, end, min_level) {
-			tdp_pte_t *pte = tree_find(&t, gfn, &(int){ level });
+			tdp_pte_t *pte;
 
+			/* In a table that somebody else took away. */
+			if (tdp_iter_kind(&iter) == TDP_FROZEN) {
+				CHECK(removed);
+				removed = false;
+				tdp_iter_restart(&iter);
+				level = root;
+				gfn = iter.next & ~(model_span(root) - 1);
+				continue;
+			}
+			CHECK(!removed, "frozen entries are passed over");
+
+			pte = tree_find(&t, gfn, &(int){ level });
 			CHECK(gfn < end && gfn < max_gfn, "walked too far");
 			CHECK(iter.gfn == gfn && iter.level == level,
 			      "%llx at level %d, not %llx at level %d",
@@ -204,14 +222,16 @@ static void test_change(void)
 			if (level > min_level &&
 			    tdp_pte_kind(fmt, *pte, level) == TDP_TABLE) {
 				level--;
-				gfn = max(gfn, start) &
+				gfn = max(gfn, iter.next) &
 				      ~(model_span(level) - 1);
 				continue;
 			}
-			/* Somebody else took the table away: look again. */
+			/* Somebody else took the table away. */
 			if (level > min_level &&
-			    tdp_iter_kind(&iter) == TDP_TABLE)
+			    tdp_iter_kind(&iter) == TDP_TABLE) {
+				removed = true;
 				continue;
+			}
 			gfn += model_span(level);
 			while (level < root && !(gfn % model_span(level + 1)))
 				level++;
@@ -326,11 +346,66 @@ static void test_inside(void)
 	tree_destroy(&t);
 }
 
+/* A walk that is stopped sees no other entry, whatever else it is told. */
+static void test_stop(void)
+{
+	unsigned int round, steps, stop;
+	struct tdp_iter iter;
+	struct tree t;
+
+	for (round = 0; round < 60; round++) {
+		tree_init(&t);
+		tree_fill(&t, rnd(12));
+		steps = 0;
+		stop = rnd(40);
+		rcu_read_lock();
+		for_each_tdp_pte(&iter, &t.pgt, 0, -1ull, 1) {
+			CHECK(steps <= stop, "goes on");
+			if (steps++ != stop)
+				continue;
+			if (rnd(2))
+				tdp_iter_restart(&iter);
+			tdp_iter_stop(&iter);
+		}
+		rcu_read_unlock();
+		tree_destroy(&t);
+	}
+}
+
+/* The way down to a gfn is that of a walk over it alone. */
+static void test_down(void)
+{
+	struct tdp_iter iter;
+	struct tree t;
+	int i, level;
+
+	tree_init(&t);
+	tree_fill(&t, 24);
+	rcu_read_lock();
+	for (i = 0; i < 200; i++) {
+		gfn_t gfn = random_gfn();
+		tdp_pte_t *pte;
+
+		tdp_iter_start(&iter, &t.pgt, gfn);
+		while (tdp_iter_kind(&iter) == TDP_TABLE)
+			tdp_iter_enter(&iter);
+		level = 1;
+		pte = tree_find(&t, gfn, &level);
+		CHECK(iter.ptep == pte && iter.level == level &&
+		      iter.old == *pte);
+		CHECK(iter.gfn == (gfn & ~(model_span(level) - 1)));
+	}
+	rcu_read_unlock();
+	tree_destroy(&t);
+}
+
 const struct test iter_tests[] = {
 	{ "iter_walk", test_walk },
 	{ "iter_edges", test_edges },
 	{ "iter_change", test_change },
 	{ "iter_restart", test_restart },
 	{ "iter_inside", test_inside },
+	{ "iter_stop", test_stop },
+	{ "iter_down", test_down },
 	{ }
 };

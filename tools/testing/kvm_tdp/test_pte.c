@@ -17,8 +17,9 @@ static unsigned int samples(int level, tdp_pte_t *out)
 	out[nr++] = model_annotated(1);
 	out[nr++] = model_annotated(rnd(-1ull));
 	if (level > 1) {
-		out[nr++] = tdp_pte_make_table(fmt, 0x5000);
-		out[nr++] = tdp_pte_make_table(fmt, 0x7000);
+		out[nr++] = tdp_pte_make_table(fmt, 0x5000, 0);
+		out[nr++] = tdp_pte_make_table(fmt, 0x7000, 0);
+		out[nr++] = tdp_pte_make_table(fmt, 0x7000, model_table_pin());
 	}
 	if (!model_leaf_allowed(level))
 		return nr;
@@ -40,11 +41,11 @@ static void check_change(tdp_pte_t old, tdp_pte_t new, int level)
 	struct tdp_change c = tdp_pte_change(fmt, old, new, level);
 	enum tdp_kind from = tdp_pte_kind(fmt, old, level);
 	enum tdp_kind to = tdp_pte_kind(fmt, new, level);
-	bool moved = from == TDP_LEAF && to == TDP_LEAF &&
+	bool moved = from == to && (from == TDP_LEAF || from == TDP_TABLE) &&
 		     hw_view(old, level).phys != hw_view(new, level).phys;
 	enum tdp_flush flush = TDP_FLUSH_NOTHING;
 
-	if (from == TDP_TABLE)
+	if (from == TDP_TABLE && to != TDP_TABLE)
 		flush = TDP_FLUSH_TABLE;
 	else if (from == TDP_LEAF && to == TDP_LEAF)
 		flush = moved || tdp_pte_downgrades(fmt, old, new) ?
@@ -55,8 +56,8 @@ static void check_change(tdp_pte_t old, tdp_pte_t new, int level)
 	CHECK(c.leaves == (to == TDP_LEAF) - (from == TDP_LEAF));
 	CHECK(c.flush == flush, "%llx to %llx at level %d: %d, not %d",
 	      (u64)old, (u64)new, level, c.flush, flush);
-	CHECK(c.removes_table == (from == TDP_TABLE));
-	CHECK(c.legal == (!moved && (from != TDP_TABLE || to != TDP_TABLE)));
+	CHECK(c.removes_table == (from == TDP_TABLE && to != TDP_TABLE));
+	CHECK(c.legal == !moved);
 }
 
 static void test_pairs(void)
@@ -116,9 +117,9 @@ static void check_lost(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 		done = tdp_iter_set(&iter, &t->gather, model_annotated(7),
 				    TDP_SHARED);
 	else if (tdp_iter_kind(&iter) == TDP_LEAF)
-		done = tdp_iter_split(&iter, &t->gather, table);
+		done = tdp_iter_split(&iter, &t->gather, NEW_TABLE(table), false);
 	else
-		done = tdp_iter_link(&iter, &t->gather, table);
+		done = tdp_iter_link(&iter, &t->gather, NEW_TABLE(table));
 	store_hook = NULL;
 	CHECK(!done);
 	CHECK(*pte == others && iter.old == others);
@@ -158,8 +159,7 @@ static void test_lost(void)
 
 /*
  * The store of an exclusive owner: what hardware and lockless paths do to a leaf
- * between its snapshot and its store comes back in the snapshot, and counts for
- * the flush.
+ * between its snapshot and its store counts for the flush.
  */
 static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 			    tdp_pte_t others, tdp_pte_t new)
@@ -180,9 +180,8 @@ static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 	rcu_read_unlock();
 
 	CHECK(*pte == new);
-	CHECK(iter.replaced == others, "%llx changed to %llx is lost", (u64)old,
-	      (u64)others);
-	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush);
+	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush,
+	      "%llx changed to %llx is lost", (u64)old, (u64)others);
 	*pte = tdp_pte_none(fmt);
 }
 
@@ -291,7 +290,8 @@ static void test_split(void)
 			rcu_read_lock();
 			stand(&t, &iter, 0, level);
 			CHECK(tdp_iter_split(&iter, &t.gather,
-					     alloc_table(level - 1)));
+					     NEW_TABLE(alloc_table(level - 1)),
+					     false));
 			rcu_read_unlock();
 
 			/* No debt. */
@@ -316,7 +316,124 @@ static void test_split(void)
 	}
 }
 
+/*
+ * The update of a leaf that others may change at the same time: done whole, or
+ * not at all and then the snapshot is what the others made.
+ */
+static void check_update(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
+			 tdp_pte_t others, tdp_pte_t new)
+{
+	struct tdp_gather before = t->gather;
+	tdp_pte_t *pte = tree_find(t, gfn, &level);
+	struct tdp_iter iter;
+	bool done;
+
+	*pte = old;
+	others_pte = others;
+	rcu_read_lock();
+	stand(t, &iter, gfn, level);
+	store_hook = others_store;
+	done = tdp_iter_update(&iter, new);
+	store_hook = NULL;
+	rcu_read_unlock();
+
+	CHECK(done == (others == old));
+	CHECK(*pte == (done ? new : others) && iter.old == *pte);
+	CHECK(gather_same(&before, &t->gather));
+	*pte = tdp_pte_none(fmt);
+}
+
+static void test_update(void)
+{
+	tdp_pte_t leaves[MAX_LEAVES];
+	gfn_t gfn = random_gfn();
+	struct tdp_iter iter;
+	unsigned int i, nr;
+	struct tree t;
+	int level;
+
+	tree_init(&t);
+	for (level = root_level(); level; level--) {
+		tree_set(&t, gfn, level, tdp_pte_none(fmt), TDP_EXCLUSIVE);
+		if (!model_leaf_allowed(level))
+			continue;
+		nr = all_leaves(level, random_pfn(level), leaves);
+		for (i = 0; i < nr; i++) {
+			tdp_pte_t old = leaves[i], new = leaves[rnd(nr)];
+
+			check_update(&t, gfn, level, old, old, new);
+			check_update(&t, gfn, level, old, leaves[rnd(nr)], new);
+			check_update(&t, gfn, level, old, tdp_pte_none(fmt),
+				     new);
+			check_update(&t, gfn, level, old, tdp_pte_frozen(fmt),
+				     new);
+		}
+
+		/* It maps nothing that was not mapped, and no other memory. */
+		rcu_read_lock();
+		stand(&t, &iter, gfn, level);
+		expect_warnings = 1;
+		iter.old = leaves[0];
+		tdp_iter_update(&iter, tdp_pte_make_leaf(fmt,
+							 tdp_pte_pfn(fmt, leaves[0]) ^
+							 model_span(level), level,
+							 TDP_YOUNG, model_attr()));
+		CHECK(!expect_warnings);
+		rcu_read_unlock();
+	}
+	tree_destroy(&t);
+}
+
+/* A split that grants execution, and remembers why it was made. */
+static void test_split_exec(void)
+{
+	struct tdp_new_table new = { .attr = model_table_pin() };
+	tdp_pte_t leaves[MAX_LEAVES];
+	unsigned int i, n, nr;
+	struct tdp_iter iter;
+	struct tree t;
+	int level;
+
+	for (level = 2; level <= max_leaf_level(); level++) {
+		nr = all_leaves(level, 0, leaves);
+		for (n = 0; n < nr; n++) {
+			tdp_pte_t *table;
+
+			tree_init(&t);
+			tree_set(&t, 0, level, leaves[n], TDP_SHARED);
+			rcu_read_lock();
+			stand(&t, &iter, 0, level);
+			new.table = alloc_table(level - 1);
+			CHECK(tdp_iter_split(&iter, &t.gather, &new, true));
+			CHECK(tdp_pte_table_pinned(fmt, iter.old));
+			CHECK(!hw_view(iter.old, level).bad);
+			table = tdp_pte_table(fmt, iter.old);
+			for (i = 0; i < 1u << model_nr_bits(level - 1); i++) {
+				tdp_pte_t was = tdp_pte_split_child(fmt, leaves[n],
+								    level, i);
+
+				CHECK(table[i] == tdp_pte_mkexec(fmt, was));
+			}
+
+			/* The same table, remembered differently. */
+			expect_warnings = 0;
+			CHECK(tdp_iter_set(&iter, &t.gather,
+					   tdp_pte_unpin_table(fmt, iter.old),
+					   TDP_SHARED));
+			CHECK(!tdp_pte_table_pinned(fmt, iter.old));
+			CHECK(tdp_pte_table(fmt, iter.old) == table);
+			CHECK(!t.gather.removed &&
+			      t.gather.flush == TDP_FLUSH_NOTHING);
+			rcu_read_unlock();
+			check_counts(&t);
+			tree_destroy(&t);
+		}
+	}
+}
+
 const struct test pte_tests[] = {
+	{ "pte_update", test_update },
+	{ "pte_split_exec", test_split_exec },
 	{ "pte_change", test_pairs },
 	{ "pte_lost", test_lost },
 	{ "pte_exclusive", test_exclusive },

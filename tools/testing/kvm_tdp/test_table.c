@@ -66,7 +66,7 @@ static void race_removal(tdp_pte_t *entry, int level)
 	if (level > 1 && !rnd(64)) {
 		table = alloc_table(level - 1);
 		tdp_account_table(table, 1);
-		*entry = tdp_pte_make_table(fmt, tdp_table_to_phys(table));
+		*entry = tdp_pte_make_table(fmt, tdp_table_to_phys(table), 0);
 		raced.tables++;
 	} else {
 		*entry = random_pte(level);
@@ -306,7 +306,52 @@ static void test_random(void)
 	tree_destroy(&t);
 }
 
+/*
+ * The note of a table is counted when the table is removed, and must be taken
+ * back before the table is freed.
+ */
+static void test_notes(void)
+{
+	int level, with, notes;
+	struct tdp_iter iter;
+	struct page *page;
+	struct tree t;
+
+	for (level = 2; level <= root_level(); level++) {
+		for (with = 0; with < 2; with++) {
+			struct tdp_new_table new = {
+				.table = alloc_table(level - 1),
+				.note = with ? &t : NULL,
+			};
+
+			tree_init(&t);
+			tree_set(&t, 0, level, tdp_pte_none(fmt), TDP_SHARED);
+			/* What the last user of the page left. */
+			page = tdp_table_to_page(new.table);
+			tdp_table_set_note(page, &level);
+
+			rcu_read_lock();
+			stand(&t, &iter, 0, level);
+			CHECK(tdp_iter_link(&iter, &t.gather, &new));
+			CHECK(tdp_table_note(page) == new.note);
+			CHECK(tdp_iter_set(&iter, &t.gather, tdp_pte_none(fmt),
+					   TDP_SHARED));
+			rcu_read_unlock();
+
+			notes = t.gather.notes;
+			CHECK(notes == with && t.gather.removed == page);
+			expect_warnings = with;
+			tdp_gather_flushed(&t.gather);
+			CHECK(!expect_warnings);
+			t.gather.notes = 0;
+			tdp_table_set_note(page, NULL);
+			tree_destroy(&t);
+		}
+	}
+}
+
 const struct test table_tests[] = {
+	{ "table_notes", test_notes },
 	{ "table_gather", test_gather },
 	{ "table_remove", test_remove },
 	{ "table_batches", test_batches },

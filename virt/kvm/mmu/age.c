@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Aging: has the guest used a range?
+ *
+ * Advisory, so nothing is locked or promised: what is frozen has no say, who
+ * loses a race leaves the page young, and whatever stays cached in a TLB lets the
+ * guest use a page unnoticed until its entry is flushed for another reason.  No
+ * page is touched: without mmu_lock it can be someone else's already.
  */
 #include "walk.h"
 
@@ -9,34 +14,37 @@
  * @tdp: the MMU
  * @range: the range, of one memslot
  *
- * Leaves are zapped: the next access faults and makes a young one.  No page is
- * touched.
+ * One attempt for each leaf: if others change it at the same time, it is in use.
+ *
+ * A flush is the caller's business, and an optimization: dirty logging pays for
+ * the write access that an old leaf without hardware's accessed bits gives up.
  *
  * Return: true if a page of the range was young.
  *
- * Context: mmu_lock held for write.
+ * Context: Any; mmu_lock need not be held.
  */
 bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 			   const struct kvm_gfn_range *range)
 {
-	struct kvm_tdp_walk walk = { .mode = TDP_EXCLUSIVE };
-	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
+	struct tdp_iter iter;
 	bool young = false;
 
-	for_each_kvm_tdp_root(tdp, root, range->slot->as_id, false) {
+	rcu_read_lock();
+	for_each_kvm_tdp_root_rcu(tdp, root, range->slot->as_id) {
 		const struct tdp_fmt *fmt = root->pgt.fmt;
 
-		for_each_kvm_tdp_pte(&walk, root, range->start, range->end, 1) {
-			if (tdp_iter_kind(iter) != TDP_LEAF)
+		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
+				 1) {
+			if (tdp_iter_kind(&iter) != TDP_LEAF ||
+			    !tdp_pte_young(fmt, iter.old))
 				continue;
-			/* Nobody else is there. */
-			WARN_ON_ONCE(!tdp_iter_set(iter, &walk.gather,
-						   tdp_pte_none(fmt),
-						   TDP_EXCLUSIVE));
-			young |= tdp_pte_young(fmt, iter->replaced);
+			young = true;
+			/* One attempt, whatever comes of it. */
+			tdp_iter_update(&iter, tdp_pte_mkold(fmt, iter.old));
 		}
 	}
+	rcu_read_unlock();
 	return young;
 }
 
@@ -45,7 +53,9 @@ bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
  * @tdp: the MMU
  * @range: the range, of one memslot
  *
- * Context: mmu_lock held.
+ * Return: true if a page of the range is young.
+ *
+ * Context: Any; mmu_lock need not be held.
  */
 bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 				const struct kvm_gfn_range *range)
@@ -54,21 +64,17 @@ bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 	struct tdp_iter iter;
 	bool young = false;
 
-	for_each_kvm_tdp_root(tdp, root, range->slot->as_id, false) {
-		rcu_read_lock();
+	rcu_read_lock();
+	for_each_kvm_tdp_root_rcu(tdp, root, range->slot->as_id) {
 		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
 				 1) {
-			if (tdp_iter_kind(&iter) != TDP_LEAF)
-				continue;
-			young = tdp_pte_young(root->pgt.fmt, iter.old);
+			young = tdp_iter_kind(&iter) == TDP_LEAF &&
+				tdp_pte_young(root->pgt.fmt, iter.old);
 			if (young)
-				break;
-		}
-		rcu_read_unlock();
-		if (young) {
-			kvm_tdp_put_root(root);
-			break;
+				goto out;
 		}
 	}
+out:
+	rcu_read_unlock();
 	return young;
 }

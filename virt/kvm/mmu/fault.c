@@ -7,8 +7,6 @@
  * what is there now.
  */
 #include "walk.h"
-
-#define CREATE_TRACE_POINTS
 #include "trace.h"
 
 /*
@@ -76,7 +74,7 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		return KVM_TDP_ANNOTATED;
 
 	if (changed) {
-		kvm_set_pfn_mapped(fault->pfn, fault->host_writable);
+		kvm_set_page_mapped(fault->page, fault->host_writable);
 
 		/*
 		 * After the install, on every path.  Clearing the log goes the
@@ -108,20 +106,31 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
  *
  * Return: false if the entry changed meanwhile.
  */
-static bool kvm_tdp_make_table(struct kvm_tdp_fault *fault,
+static bool kvm_tdp_make_table(struct kvm_tdp_root *root,
+			       struct kvm_tdp_fault *fault,
 			       struct tdp_iter *iter, struct tdp_gather *gather)
 {
-	void *table = kvm_mmu_memory_cache_alloc(fault->tables);
+	struct tdp_new_table new = {
+		.table = kvm_mmu_memory_cache_alloc(fault->tables),
+	};
+	bool split = tdp_iter_kind(iter) == TDP_LEAF;
+	struct kvm_tdp *tdp = root->tdp;
 	bool done;
 
-	if (tdp_iter_kind(iter) == TDP_LEAF)
-		done = tdp_iter_split(iter, gather, table);
+	kvm_arch_tdp_prepare_table(root, fault, iter->level, &new);
+	if (split)
+		done = tdp_iter_split(iter, gather, &new,
+				      kvm_arch_tdp_exec(tdp->kvm,
+							iter->level - 1, false));
 	else
-		done = tdp_iter_link(iter, gather, table);
+		done = tdp_iter_link(iter, gather, &new);
+	kvm_arch_tdp_table_linked(tdp, new.note, done);
 
 	/* Never linked, so nobody has seen it. */
 	if (!done)
-		free_page((unsigned long)table);
+		free_page((unsigned long)new.table);
+	if (done && split)
+		trace_kvm_tdp_split(root->as_id, iter->gfn, iter->level);
 	return done;
 }
 
@@ -135,16 +144,19 @@ static int kvm_tdp_map(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	if (fault->gfn >= tdp_fmt_end_gfn(root->pgt.fmt))
 		return fault->slot ? -EFAULT : KVM_TDP_ANNOTATED;
 
-	for_each_tdp_pte(&iter, &root->pgt, fault->gfn, fault->gfn + 1, 1) {
-again:
+	tdp_iter_start(&iter, &root->pgt, fault->gfn);
+	for (;;) {
+		while (iter.level > fault->level &&
+		       tdp_iter_kind(&iter) == TDP_TABLE)
+			tdp_iter_enter(&iter);
+
 		switch (tdp_iter_kind(&iter)) {
 		case TDP_FROZEN:
 			/* Its owner may need the time that this CPU would spin. */
 			return KVM_TDP_RETRY;
 		case TDP_TABLE:
-			if (iter.level > fault->level)
-				continue;
-			if (fault->keep_tables || fault->prefetch) {
+			if (fault->prefetch ||
+			    tdp_pte_table_pinned(root->pgt.fmt, iter.old)) {
 				fault->level--;
 				continue;
 			}
@@ -161,19 +173,15 @@ again:
 			if (iter.level == fault->level)
 				break;
 			/* Each entry can cost one table more than was loaded. */
-			if (!kvm_tdp_make_table(fault, &iter, gather))
+			if (!kvm_tdp_make_table(root, fault, &iter, gather))
 				return KVM_TDP_RETRY;
 			continue;
 		}
 
 		r = kvm_tdp_install(vcpu, root, fault, &iter, gather);
-		if (r == -EAGAIN)
-			goto again;
-		return r;
+		if (r != -EAGAIN)
+			return r;
 	}
-
-	/* A table on the way was taken away. */
-	return KVM_TDP_RETRY;
 }
 
 /**

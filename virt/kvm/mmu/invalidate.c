@@ -5,6 +5,7 @@
  * the vCPUs already build new trees.
  */
 #include "walk.h"
+#include "trace.h"
 
 /**
  * kvm_tdp_invalidate_all_roots() - Take all roots out of use
@@ -32,6 +33,7 @@ void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp)
 			continue;
 		root->invalid = true;
 		root->zap_pending = true;
+		trace_kvm_tdp_root(root, KVM_TDP_ROOT_INVALIDATED);
 		kvm_arch_tdp_root_invalidated(root);
 	}
 }

@@ -14,7 +14,6 @@
  * @ptep: the current entry, NULL when the walk is over
  * @old: the current entry's value, loaded once.  All decisions are taken on
  *	 this snapshot.  Follows what the body itself makes of the entry.
- * @replaced: what the last tdp_iter_set() replaced
  * @table: the tables on the way to @ptep, by level - 1
  * @level: level of the current entry
  * @min_level: lowest level that the walk descends to
@@ -30,15 +29,12 @@ struct tdp_iter {
 	gfn_t gfn;
 	tdp_pte_t __rcu *ptep;
 	tdp_pte_t old;
-	tdp_pte_t replaced;
 	tdp_pte_t __rcu *table[TDP_MAX_LEVELS];
 	u8 level;
 	u8 min_level;
 	bool restart;
 };
 
-void tdp_iter_init(struct tdp_iter *iter, const struct tdp_pgtable *pgt,
-		   gfn_t start, gfn_t end, int min_level);
 void tdp_iter_advance(struct tdp_iter *iter);
 
 /**
@@ -61,6 +57,88 @@ static inline enum tdp_kind tdp_iter_kind(const struct tdp_iter *iter)
 	return tdp_pte_kind(iter->pgt->fmt, iter->old, iter->level);
 }
 
+/* Stand on the entry for iter->next in the table at iter->level. */
+static inline void tdp_iter_load(struct tdp_iter *iter)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	unsigned int shift = tdp_fmt_level_shift(fmt, iter->level);
+	gfn_t index = iter->next >> shift;
+
+	iter->gfn = index << shift;
+	index &= tdp_fmt_nr_entries(fmt, iter->level) - 1;
+	iter->ptep = iter->table[iter->level - 1] + index;
+	iter->old = tdp_pte_read(iter->ptep);
+}
+
+/* Stand on the root's entry for iter->next. */
+static inline void tdp_iter_load_root(struct tdp_iter *iter)
+{
+	iter->restart = false;
+	iter->level = tdp_fmt_root_level(iter->pgt->fmt);
+	iter->table[iter->level - 1] = iter->pgt->root;
+	tdp_iter_load(iter);
+}
+
+/**
+ * tdp_iter_init() - Start a walk
+ * @iter: the iterator
+ * @pgt: the tree
+ * @start: first gfn
+ * @end: first gfn behind the walk; what cannot be mapped is left out
+ * @min_level: lowest level to visit
+ *
+ * Context: RCU read-side critical section.
+ */
+static inline void tdp_iter_init(struct tdp_iter *iter,
+				 const struct tdp_pgtable *pgt, gfn_t start,
+				 gfn_t end, int min_level)
+{
+	iter->pgt = pgt;
+	iter->next = start;
+	iter->end = min(end, tdp_fmt_end_gfn(pgt->fmt));
+	iter->min_level = min_level;
+	iter->ptep = NULL;
+
+	if (start < iter->end && min_level <= tdp_fmt_root_level(pgt->fmt))
+		tdp_iter_load_root(iter);
+}
+
+/**
+ * tdp_iter_start() - Start to look for one gfn
+ * @iter: the iterator
+ * @pgt: the tree
+ * @gfn: the gfn, below tdp_fmt_end_gfn()
+ *
+ * For walks that go nowhere but down, by tdp_iter_enter().
+ *
+ * Context: RCU read-side critical section.
+ */
+static inline void tdp_iter_start(struct tdp_iter *iter,
+				  const struct tdp_pgtable *pgt, gfn_t gfn)
+{
+	iter->pgt = pgt;
+	iter->next = gfn;
+	iter->end = gfn + 1;
+	iter->min_level = 1;
+	tdp_iter_load_root(iter);
+}
+
+/**
+ * tdp_iter_enter() - Go down to the table that the current entry points to
+ * @iter: the walk, its snapshot a TDP_TABLE
+ *
+ * The table can have been unlinked since the snapshot was taken: then what is
+ * found there is frozen, or will be.
+ *
+ * Context: RCU read-side critical section, the same as since the snapshot.
+ */
+static inline void tdp_iter_enter(struct tdp_iter *iter)
+{
+	iter->level--;
+	iter->table[iter->level - 1] = tdp_pte_table(iter->pgt->fmt, iter->old);
+	tdp_iter_load(iter);
+}
+
 /**
  * tdp_iter_restart() - Let the walk come back to the current entry by the root
  * @iter: the walk
@@ -72,6 +150,16 @@ static inline enum tdp_kind tdp_iter_kind(const struct tdp_iter *iter)
  */
 static inline void tdp_iter_restart(struct tdp_iter *iter)
 {
+	iter->restart = true;
+}
+
+/**
+ * tdp_iter_stop() - Let the walk end with this step
+ * @iter: the walk
+ */
+static inline void tdp_iter_stop(struct tdp_iter *iter)
+{
+	iter->end = iter->next;
 	iter->restart = true;
 }
 
@@ -95,10 +183,9 @@ static inline bool tdp_iter_inside(const struct tdp_iter *iter, gfn_t start)
  * @min_level: lowest level to visit
  *
  * Entries are visited before those of the table that they point to.  The body
- * may change the current entry: whether to descend is decided on its value
- * after the body.  If the body left a table that is none any more, because
- * somebody else replaced it, the entry is visited again: the walk neither enters
- * what is not linked nor passes over a leaf that the body has not seen.
+ * may change the current entry: whether to descend is decided on the snapshot as
+ * the body left it.  The table can have been unlinked meanwhile; a body that
+ * promises something restarts the walk when it meets a frozen entry.
  *
  * Context: RCU read-side critical section.
  */

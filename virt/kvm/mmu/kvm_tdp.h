@@ -46,6 +46,7 @@ struct kvm_tdp_root {
  * @KVM_TDP_SPURIOUS: was mapped already
  * @KVM_TDP_WRPROT: mapped, but the write that faulted is not allowed
  * @KVM_TDP_ANNOTATED: not memory; the backend's annotation is in place
+ * @KVM_TDP_SLOW: from kvm_tdp_fast_fault(): not without mmu_lock
  *
  * None is negative.
  */
@@ -55,12 +56,15 @@ enum kvm_tdp_result {
 	KVM_TDP_SPURIOUS,
 	KVM_TDP_WRPROT,
 	KVM_TDP_ANNOTATED,
+	KVM_TDP_SLOW,
 };
 
 /**
  * struct kvm_tdp_fault - a fault that is being handled
  * @gfn: the guest page
- * @pfn: the host page that backs @gfn, referenced by the caller
+ * @pfn: the host page that backs @gfn
+ * @page: the page of @pfn, referenced by the caller; NULL if it has none that
+ *	  can be
  * @slot: the memslot of @gfn; NULL if there is none, i.e. for an annotation
  * @mmu_seq: mmu_invalidate_seq from before @pfn was looked up
  * @tables: preloaded tables, enough for all levels
@@ -68,20 +72,19 @@ enum kvm_tdp_result {
  * @prefetch: nobody accessed the page: do not replace a leaf, nor count the
  *	      page as accessed
  * @host_writable: the primary MMU allows writes to @pfn
- * @keep_tables: never put a leaf in a table's place (x86's NX mitigation)
  * @wrprot: out: the leaf was made read-only although @host_writable
  * @level: out: level of the leaf
  */
 struct kvm_tdp_fault {
 	gfn_t gfn;
 	kvm_pfn_t pfn;
+	struct page *page;
 	struct kvm_memory_slot *slot;
 	unsigned long mmu_seq;
 	struct kvm_mmu_memory_cache *tables;
 	bool write;
 	bool prefetch;
 	bool host_writable;
-	bool keep_tables;
 	bool wrprot;
 	int level;
 };
@@ -92,20 +95,55 @@ void kvm_tdp_destroy(struct kvm_tdp *tdp);
 struct kvm_tdp_root *kvm_tdp_get_root(struct kvm_tdp *tdp, u32 key);
 struct kvm_tdp_root *kvm_tdp_add_root(struct kvm_tdp *tdp,
 				      struct kvm_tdp_root *root);
-void kvm_tdp_put_root(struct kvm_tdp_root *root);
+void kvm_tdp_free_root(struct kvm_tdp_root *root);
+
+/**
+ * kvm_tdp_hold_root() - Take a reference to a root
+ * @root: the root; somebody else has one
+ */
+static inline void kvm_tdp_hold_root(struct kvm_tdp_root *root)
+{
+	refcount_inc(&root->refs);
+}
+
+/**
+ * kvm_tdp_put_root() - Drop a reference to a root
+ * @root: the root
+ *
+ * Frees it, after a grace period, if it was the last one.
+ *
+ * Context: mmu_lock held.
+ */
+static inline void kvm_tdp_put_root(struct kvm_tdp_root *root)
+{
+	lockdep_assert_held(&root->tdp->kvm->mmu_lock);
+
+	if (refcount_dec_and_test(&root->refs))
+		kvm_tdp_free_root(root);
+}
+
 void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp);
 void kvm_tdp_zap_invalidated_roots(struct kvm_tdp *tdp);
 
 int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 			 struct kvm_tdp_fault *fault);
+int kvm_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
+		       const struct kvm_memory_slot *slot, gfn_t gfn,
+		       unsigned int access);
 
 void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
 			     const struct kvm_gfn_range *range);
 void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end);
-void kvm_tdp_zap_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
-void kvm_tdp_zap_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
-			gfn_t gfn, unsigned long mask);
 void kvm_tdp_zap_all(struct kvm_tdp *tdp);
+
+void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
+void kvm_tdp_log_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
+			gfn_t gfn, unsigned long mask);
+int kvm_tdp_split_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
+int kvm_tdp_split_range(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
+			gfn_t start, gfn_t end);
+void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
+			  const struct kvm_memory_slot *slot);
 
 bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 			   const struct kvm_gfn_range *range);
@@ -115,6 +153,9 @@ bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 bool kvm_tdp_write_protect_gfn(struct kvm_tdp *tdp,
 			       const struct kvm_memory_slot *slot, gfn_t gfn,
 			       int min_level);
+
+void kvm_tdp_zap_table(struct kvm_tdp_root *root, gfn_t gfn, int level);
+void kvm_tdp_unpin_table(struct kvm_tdp_root *root, gfn_t gfn, int level);
 
 int kvm_tdp_get_walk(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t *ptes);
 
@@ -190,7 +231,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 /**
  * kvm_arch_tdp_prepare_leaf() - Make memory fit to be seen by the guest
  * @vcpu: the vCPU
- * @fault: the fault; @fault->pfn is referenced
+ * @fault: the fault; @fault->page is referenced
  * @level: level of the leaf that is about to be installed
  * @old_leaf: it replaces a leaf of the same memory
  *
@@ -205,6 +246,96 @@ static inline void
 kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
 			  const struct kvm_tdp_fault *fault, int level,
 			  bool old_leaf)
+{
+}
+#endif
+
+/**
+ * kvm_arch_tdp_exec() - Is a leaf executable that others are made into?
+ * @kvm: the VM
+ * @level: level of the leaf: a part of one that is split, or a block that takes
+ *	   the place of smaller ones
+ * @exec: whether what it is made from was, all of it
+ *
+ * Optional, see __KVM_HAVE_ARCH_TDP_EXEC.
+ *
+ * Context: mmu_lock held.
+ */
+#ifdef __KVM_HAVE_ARCH_TDP_EXEC
+bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec);
+#else
+static inline bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
+{
+	return exec;
+}
+#endif
+
+/**
+ * kvm_arch_tdp_recover_level() - The largest leaf that may map a gfn now
+ * @kvm: the VM
+ * @slot: the memslot of @gfn
+ * @gfn: first gfn of a table's span, which lies in @slot
+ *
+ * Return: a level for which the memslot allows, and the primary MMU uses, a
+ * mapping of the whole block; 1 for memory that must not be recovered (private,
+ * or logged).
+ *
+ * Context: mmu_lock held for read; no invalidation that overlaps is in
+ *	    progress.
+ */
+int kvm_arch_tdp_recover_level(struct kvm *kvm,
+			       const struct kvm_memory_slot *slot, gfn_t gfn);
+
+/**
+ * kvm_arch_tdp_prepare_table() - A fault is about to link a table
+ * @root: the root
+ * @fault: the fault
+ * @level: level of the entry that will point to the table
+ * @new: the table; set its @attr and @note if there is something to remember
+ *
+ * Optional, together with the two that follow: __KVM_HAVE_ARCH_TDP_TABLES.
+ *
+ * Context: mmu_lock held for read, RCU read-side critical section.
+ */
+
+/**
+ * kvm_arch_tdp_table_linked() - A table was linked, or not
+ * @tdp: the MMU
+ * @note: its note, or NULL
+ * @linked: whether it was; if not, the backend has the note back
+ *
+ * A table that was linked can be removed by someone else before this is called.
+ *
+ * Context: mmu_lock held for read, RCU read-side critical section.
+ */
+
+/**
+ * kvm_arch_tdp_table_removed() - A table was removed
+ * @tdp: the MMU
+ * @note: its note, which the backend has back
+ *
+ * Context: mmu_lock held, RCU read-side critical section.
+ */
+#ifdef __KVM_HAVE_ARCH_TDP_TABLES
+void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
+				struct kvm_tdp_fault *fault, int level,
+				struct tdp_new_table *new);
+void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note, bool linked);
+void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note);
+#else
+static inline void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
+					      struct kvm_tdp_fault *fault,
+					      int level,
+					      struct tdp_new_table *new)
+{
+}
+
+static inline void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note,
+					     bool linked)
+{
+}
+
+static inline void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note)
 {
 }
 #endif

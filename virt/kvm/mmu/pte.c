@@ -43,9 +43,14 @@ struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 	case TDP_ANNOTATED:
 		break;
 	case TDP_TABLE:
+		/* The same table can be remembered differently. */
+		if (to == TDP_TABLE) {
+			c.legal = tdp_pte_table_phys(fmt, old) ==
+				  tdp_pte_table_phys(fmt, new);
+			break;
+		}
 		c.removes_table = true;
 		c.flush = TDP_FLUSH_TABLE;
-		c.legal = to != TDP_TABLE;
 		break;
 	case TDP_LEAF:
 		c.leaves--;
@@ -130,7 +135,7 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
 					 level - 1, mode);
 			break;
 		case TDP_LEAF:
-			gather->leaves[level - 1]--;
+			tdp_gather_leaves(gather, level, -1);
 			break;
 		}
 	}
@@ -145,10 +150,9 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
  *	 tdp_iter_split().
  * @mode: who else may be there
  *
- * Return: true if it was replaced; then the snapshot is @new, and
- * @iter->replaced what was there, with all bits that others had set.  False if
- * the entry changed since the snapshot was taken (in TDP_SHARED only); then
- * nothing was done, and the snapshot is what the entry is now.
+ * Return: true if it was replaced; then the snapshot is @new.  False if the
+ * entry changed since the snapshot was taken (in TDP_SHARED only); then nothing
+ * was done, and the snapshot is what the entry is now.
  *
  * Context: RCU read-side critical section and mmu_lock as @mode says.
  */
@@ -171,7 +175,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
 		return false;
 
-	iter->replaced = old;
+	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, new);
 	iter->old = new;
 
 	/* After the store: an exchange can have brought more bits. */
@@ -179,7 +183,8 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	/* Those who ask for it must look first, as they cannot take it back. */
 	WARN_ON_ONCE(!c.legal);
 
-	gather->leaves[iter->level - 1] += c.leaves;
+	if (c.leaves)
+		tdp_gather_leaves(gather, iter->level, c.leaves);
 	if (c.flush != TDP_FLUSH_NOTHING)
 		tdp_gather_add(gather, iter->gfn,
 			       iter->gfn + tdp_span(fmt, iter->level),
@@ -191,24 +196,62 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 }
 
 /**
+ * tdp_iter_update() - Change the state or the permissions of a leaf
+ * @iter: the walk, on a TDP_LEAF
+ * @new: the leaf that it becomes, of the same memory
+ *
+ * For logging, aging and what undoes them: nothing is mapped that was not, and
+ * a flush that the change asks for is the caller's business.
+ *
+ * Return: true if it was changed; then the snapshot is @new.  False if the entry
+ * changed since the snapshot was taken; then nothing was done, and the snapshot
+ * is what the entry is now.
+ *
+ * Context: RCU read-side critical section.  mmu_lock need not be held.
+ */
+bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new)
+{
+	tdp_pte_t old = iter->old;
+
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MMU)) {
+		WARN_ON_ONCE(tdp_iter_kind(iter) != TDP_LEAF);
+		WARN_ON_ONCE(tdp_pte_kind(iter->pgt->fmt, new, iter->level) !=
+			     TDP_LEAF);
+		WARN_ON_ONCE(tdp_pte_pfn(iter->pgt->fmt, old) !=
+			     tdp_pte_pfn(iter->pgt->fmt, new));
+	}
+
+	if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
+		return false;
+
+	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, new);
+	iter->old = new;
+	return true;
+}
+
+/**
  * tdp_iter_link() - Put an empty table where nothing is mapped
  * @iter: the walk, on a TDP_NONE or TDP_ANNOTATED above level 1
  * @gather: takes the debt
- * @table: a table that was never linked, all its entries tdp_pte_none()
+ * @new: the table, all its entries tdp_pte_none()
  *
  * Return: false if the entry changed; the table is still the caller's.
  *
  * Context: As for TDP_SHARED, also under mmu_lock for write.
  */
 bool tdp_iter_link(struct tdp_iter *iter, struct tdp_gather *gather,
-		   void *table)
+		   const struct tdp_new_table *new)
 {
-	tdp_pte_t new = tdp_pte_make_table(iter->pgt->fmt,
-					   tdp_table_to_phys(table));
+	tdp_pte_t pte = tdp_pte_make_table(iter->pgt->fmt,
+					   tdp_table_to_phys(new->table),
+					   new->attr);
 
-	if (!tdp_iter_set(iter, gather, new, TDP_SHARED))
+	/* The word can hold what the page's last user left there. */
+	tdp_table_set_note(tdp_table_to_page(new->table), new->note);
+
+	if (!tdp_iter_set(iter, gather, pte, TDP_SHARED))
 		return false;
-	tdp_account_table(table, 1);
+	tdp_account_table(new->table, 1);
 	gather->tables++;
 	return true;
 }
@@ -217,10 +260,11 @@ bool tdp_iter_link(struct tdp_iter *iter, struct tdp_gather *gather,
  * tdp_iter_split() - Put a table of smaller leaves in place of a huge leaf
  * @iter: the walk, on a TDP_LEAF above level 1
  * @gather: takes the debt
- * @table: a table that was never linked
+ * @new: the table; its entries need not be initialized
+ * @exec: let the guest execute what the table maps, whether the leaf did or not
  *
- * The table maps exactly what the leaf did, so nothing needs a flush: whether a
- * CPU uses the one or the other makes no difference.
+ * The table maps what the leaf did and allows no less, so nothing needs a flush:
+ * whether a CPU uses the one or the other makes no difference.
  *
  * Return: false if the entry changed; the table is still the caller's, but no
  * longer empty.
@@ -228,18 +272,22 @@ bool tdp_iter_link(struct tdp_iter *iter, struct tdp_gather *gather,
  * Context: As for TDP_SHARED, also under mmu_lock for write.
  */
 bool tdp_iter_split(struct tdp_iter *iter, struct tdp_gather *gather,
-		    void *table)
+		    const struct tdp_new_table *new, bool exec)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	int level = iter->level;
 	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level - 1);
-	tdp_pte_t *child = table;
+	tdp_pte_t *child = new->table;
+	tdp_pte_t huge = iter->old;
+
+	if (exec)
+		huge = tdp_pte_mkexec(fmt, huge);
 
 	for (i = 0; i < nr; i++)
-		child[i] = tdp_pte_split_child(fmt, iter->old, level, i);
+		child[i] = tdp_pte_split_child(fmt, huge, level, i);
 
-	if (!tdp_iter_link(iter, gather, table))
+	if (!tdp_iter_link(iter, gather, new))
 		return false;
-	gather->leaves[level - 2] += nr;
+	tdp_gather_leaves(gather, level - 1, nr);
 	return true;
 }

@@ -36,9 +36,12 @@ struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 
 bool __must_check tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 			       tdp_pte_t new, enum tdp_mode mode);
+bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new);
 bool __must_check tdp_iter_link(struct tdp_iter *iter,
-				struct tdp_gather *gather, void *table);
+				struct tdp_gather *gather,
+				const struct tdp_new_table *new);
 bool __must_check tdp_iter_split(struct tdp_iter *iter,
-				 struct tdp_gather *gather, void *table);
+				 struct tdp_gather *gather,
+				 const struct tdp_new_table *new, bool exec);
 
 #endif /* __KVM_TDP_PTE_H */

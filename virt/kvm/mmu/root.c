@@ -6,6 +6,7 @@
  * vCPUs that use it and the next vCPU finds it.  invalidate.c puts it.
  */
 #include "walk.h"
+#include "trace.h"
 
 /**
  * kvm_tdp_init() - Initialize an MMU
@@ -111,6 +112,7 @@ struct kvm_tdp_root *kvm_tdp_add_root(struct kvm_tdp *tdp,
 	list_add_rcu(&root->link, &tdp->roots);
 	tdp_account_table((__force void *)root->pgt.root, 1);
 	other = root;
+	trace_kvm_tdp_root(root, KVM_TDP_ROOT_ADDED);
 out:
 	spin_unlock(&tdp->roots_lock);
 	return other;
@@ -124,21 +126,16 @@ static void kvm_tdp_free_root_rcu(struct rcu_head *rcu)
 }
 
 /**
- * kvm_tdp_put_root() - Drop a reference to a root
+ * kvm_tdp_free_root() - Free a root after its last reference was dropped
  * @root: the root
- *
- * Frees it, after a grace period, if it was the last one.
  *
  * Context: mmu_lock held, so that who holds it for write can walk the list.
  */
-void kvm_tdp_put_root(struct kvm_tdp_root *root)
+void kvm_tdp_free_root(struct kvm_tdp_root *root)
 {
 	struct kvm_tdp *tdp = root->tdp;
 
 	lockdep_assert_held(&tdp->kvm->mmu_lock);
-
-	if (!refcount_dec_and_test(&root->refs))
-		return;
 
 	/* Valid roots are the MMU's too. */
 	KVM_BUG_ON(!root->invalid, tdp->kvm);
@@ -147,6 +144,7 @@ void kvm_tdp_put_root(struct kvm_tdp_root *root)
 	list_del_rcu(&root->link);
 	spin_unlock(&tdp->roots_lock);
 
+	trace_kvm_tdp_root(root, KVM_TDP_ROOT_FREED);
 	tdp_account_table((__force void *)root->pgt.root, -1);
 	call_rcu(&root->rcu, kvm_tdp_free_root_rcu);
 }

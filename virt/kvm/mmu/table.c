@@ -17,15 +17,6 @@
 #define TDP_FREE_BATCH	512
 
 /**
- * tdp_gather_init() - Start with no debt
- * @gather: the debt
- */
-void tdp_gather_init(struct tdp_gather *gather)
-{
-	memset(gather, 0, sizeof(*gather));
-}
-
-/**
  * tdp_gather_add() - Owe a flush
  * @gather: the debt
  * @start: first gfn
@@ -51,7 +42,7 @@ void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
 	gather->end = max(gather->end, end);
 	if (gather->level != level)
 		gather->level = 0;
-	gather->flush = max(gather->flush, flush);
+	gather->flush = max_t(u8, gather->flush, flush);
 }
 
 /**
@@ -70,6 +61,8 @@ void tdp_gather_remove(struct tdp_gather *gather, void *table)
 	tdp_removed_set_next(page, gather->removed);
 	gather->removed = page;
 	gather->tables--;
+	if (tdp_table_note(page))
+		gather->notes++;
 }
 
 static void tdp_free_removed(struct rcu_head *head)
@@ -96,6 +89,9 @@ static void tdp_free_removed(struct rcu_head *head)
 void tdp_gather_flushed(struct tdp_gather *gather)
 {
 	struct page *head = gather->removed;
+
+	/* Or the backend would use what it thinks is still linked. */
+	WARN_ON_ONCE(gather->notes);
 
 	while (head) {
 		struct page *last = head, *rest;

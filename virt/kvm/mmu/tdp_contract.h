@@ -91,11 +91,13 @@ static inline enum tdp_kind tdp_pte_kind(const struct tdp_fmt *fmt,
  * tdp_pte_make_table() - Make an entry that points to a table
  * @fmt: the format
  * @phys: physical address of the table, in bytes
+ * @attr: what the glue wants to remember of the table, as bits of the entry
  *
  * The entry is made accessed, where tables have such a bit: hardware would set
  * it and spoil the cmpxchg that unlinks the table.
  */
-static inline tdp_pte_t tdp_pte_make_table(const struct tdp_fmt *fmt, u64 phys);
+static inline tdp_pte_t tdp_pte_make_table(const struct tdp_fmt *fmt, u64 phys,
+					   u64 attr);
 
 /**
  * tdp_pte_table_phys() - Address of the table that an entry points to
@@ -143,6 +145,107 @@ static inline kvm_pfn_t tdp_pte_pfn(const struct tdp_fmt *fmt, tdp_pte_t pte);
 static inline tdp_pte_t tdp_pte_split_child(const struct tdp_fmt *fmt,
 					    tdp_pte_t huge, int level,
 					    unsigned int index);
+
+/**
+ * tdp_pte_make_block() - Make the leaf that smaller leaves are merged into
+ * @fmt: the format
+ * @part: a TDP_LEAF, any of those that the block replaces
+ * @level: level of the block, above that of @part
+ * @flags: as for tdp_pte_make_leaf()
+ *
+ * The opposite of tdp_pte_split_child().  Attributes of the glue are those of
+ * @part.
+ *
+ * Return: the leaf that maps the aligned memory around @part.
+ */
+static inline tdp_pte_t tdp_pte_make_block(const struct tdp_fmt *fmt,
+					   tdp_pte_t part, int level,
+					   unsigned int flags);
+
+/**
+ * tdp_pte_allows() - Would an access go through now?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ * @access: TDP_WRITE, TDP_EXEC or 0 for a read
+ */
+static inline bool tdp_pte_allows(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				  unsigned int access);
+
+/**
+ * tdp_pte_host_writable() - Does the primary MMU allow writes to a leaf's page?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline bool tdp_pte_host_writable(const struct tdp_fmt *fmt,
+					 tdp_pte_t pte);
+
+/**
+ * tdp_pte_executable() - May the guest execute what a leaf maps?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ *
+ * Return: true also if the leaf is old and the next access has to make it young.
+ */
+static inline bool tdp_pte_executable(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_mkexec() - Let the guest execute what a leaf maps
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline tdp_pte_t tdp_pte_mkexec(const struct tdp_fmt *fmt,
+				       tdp_pte_t pte);
+
+/**
+ * tdp_pte_may_mkwrite() - May a leaf become writable without mmu_lock?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ *
+ * Return: true if the primary MMU allows writes, and KVM withholds them for
+ * nothing but logging or access tracking.
+ */
+static inline bool tdp_pte_may_mkwrite(const struct tdp_fmt *fmt,
+				       tdp_pte_t pte);
+
+/**
+ * tdp_pte_mkwrite() - Let the guest write, and count the leaf as accessed
+ * @fmt: the format
+ * @pte: a TDP_LEAF for which tdp_pte_may_mkwrite()
+ *
+ * Dirty, where hardware keeps a dirty bit; execute permission stays as it is.
+ */
+static inline tdp_pte_t tdp_pte_mkwrite(const struct tdp_fmt *fmt,
+					tdp_pte_t pte);
+
+/**
+ * tdp_pte_mkyoung() - Count a leaf as accessed
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ *
+ * Return: the leaf with what it gave up when it was made old, except for write
+ * access.
+ */
+static inline tdp_pte_t tdp_pte_mkyoung(const struct tdp_fmt *fmt,
+					tdp_pte_t pte);
+
+/**
+ * tdp_pte_mkold() - Notice the next access to a leaf
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ */
+static inline tdp_pte_t tdp_pte_mkold(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
+/**
+ * tdp_pte_log_writes() - Let the dirty log see the next write to a leaf
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ * @level: its level
+ *
+ * By taking away write access, which tdp_pte_mkwrite() gives back, or the dirty
+ * bit if hardware logs the pages where it sets it.
+ */
+static inline tdp_pte_t tdp_pte_log_writes(const struct tdp_fmt *fmt,
+					   tdp_pte_t pte, int level);
 
 /**
  * tdp_pte_writable() - Does a leaf let the guest write now?
@@ -200,6 +303,40 @@ static inline bool tdp_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
 /*
  * Optional.  Formats that do not define these get what stands here.
  */
+
+/**
+ * tdp_pte_table_pinned() - Must a fault leave a table where it is?
+ * @fmt: the format
+ * @pte: a TDP_TABLE
+ *
+ * Return: true if only a zap or a recovery may put a leaf in its place.
+ */
+#ifndef tdp_pte_table_pinned
+static inline bool default_tdp_pte_table_pinned(const struct tdp_fmt *fmt,
+						tdp_pte_t pte)
+{
+	return false;
+}
+
+#define tdp_pte_table_pinned default_tdp_pte_table_pinned
+#endif
+
+/**
+ * tdp_pte_unpin_table() - Let faults put a leaf in a table's place
+ * @fmt: the format
+ * @pte: a TDP_TABLE
+ *
+ * Return: the same table, for which tdp_pte_table_pinned() does not hold.
+ */
+#ifndef tdp_pte_unpin_table
+static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
+						    tdp_pte_t pte)
+{
+	return pte;
+}
+
+#define tdp_pte_unpin_table default_tdp_pte_unpin_table
+#endif
 
 /**
  * tdp_pte_need_bbm() - Does replacing an entry need break-before-make?

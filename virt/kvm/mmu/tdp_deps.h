@@ -20,9 +20,25 @@
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/tracepoint-defs.h>
 #include <linux/types.h>
 
 #include <linux/kvm_types.h>
+
+struct tdp_pgtable;
+
+DECLARE_TRACEPOINT(kvm_tdp_pte_changed);
+
+void __tdp_trace_pte_changed(const struct tdp_pgtable *pgt, gfn_t gfn,
+			     int level, u64 old, u64 new);
+
+/* An entry of a linked table changed from @old to @new. */
+static inline void tdp_trace_pte_changed(const struct tdp_pgtable *pgt,
+					 gfn_t gfn, int level, u64 old, u64 new)
+{
+	if (tracepoint_enabled(kvm_tdp_pte_changed))
+		__tdp_trace_pte_changed(pgt, gfn, level, old, new);
+}
 
 static inline void *tdp_phys_to_table(u64 phys)
 {
@@ -54,6 +70,23 @@ static inline void tdp_removed_set_next(struct page *page, struct page *next)
 static inline struct page *tdp_table_to_page(const void *table)
 {
 	return virt_to_page(table);
+}
+
+/*
+ * What the backend wants to know of a table for as long as it is linked, see
+ * struct tdp_gather.  Lies in a word of the descriptor that page tables do not
+ * use.
+ */
+static inline void *tdp_table_note(const struct page *page)
+{
+	return (void *)page->index;
+}
+
+static inline void tdp_table_set_note(struct page *page, void *note)
+{
+	BUILD_BUG_ON(offsetof(struct page, index) <
+		     offsetofend(struct page, rcu_head));
+	page->index = (unsigned long)note;
 }
 
 /* Count a table in, or out of, NR_SECONDARY_PAGETABLE and the memcg's. */

@@ -3,6 +3,24 @@
  * Walks of the TDP MMU: the one place that yields, flushes and settles.
  */
 #include "walk.h"
+#include "trace.h"
+
+/* Give back what the backend knew of the tables that were removed. */
+static void kvm_tdp_settle_notes(struct kvm_tdp *tdp, struct tdp_gather *gather)
+{
+	struct page *page;
+	void *note;
+
+	for (page = gather->removed; gather->notes;
+	     page = tdp_removed_next(page)) {
+		note = tdp_table_note(page);
+		if (!note)
+			continue;
+		tdp_table_set_note(page, NULL);
+		kvm_arch_tdp_table_removed(tdp, note);
+		gather->notes--;
+	}
+}
 
 /**
  * kvm_tdp_settle() - Pay what is owed for changes of a root
@@ -23,85 +41,64 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 	lockdep_assert_held(&tdp->kvm->mmu_lock);
 	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "tables may be freed too early");
 
-	if (gather->flush != TDP_FLUSH_NOTHING && !root->invalid)
+	if (gather->flush != TDP_FLUSH_NOTHING && !root->invalid) {
+		trace_kvm_tdp_flush(root->as_id, gather);
 		kvm_arch_tdp_flush(tdp, gather);
+	}
 
 	if (gather->tables) {
 		atomic64_add(gather->tables, &tdp->nr_tables);
 		gather->tables = 0;
 	}
-	for (level = 1; level <= TDP_MAX_LEVELS; level++) {
-		if (!gather->leaves[level - 1])
+	for (level = 1; gather->levels; level++, gather->levels >>= 1) {
+		if (!(gather->levels & 1))
 			continue;
 		kvm_arch_tdp_account_leaves(tdp, level,
 					    gather->leaves[level - 1]);
 		gather->leaves[level - 1] = 0;
 	}
-	tdp_gather_flushed(gather);
+
+	if (gather->notes)
+		kvm_tdp_settle_notes(tdp, gather);
+	if (gather->flush != TDP_FLUSH_NOTHING)
+		tdp_gather_flushed(gather);
 }
 
 /**
- * kvm_tdp_walk_begin() - Start a walk, see for_each_kvm_tdp_pte()
+ * kvm_tdp_walk_pay() - Pay what a walk owes so far
  * @walk: the walk
- * @root: the root, referenced by the caller
- * @start: first gfn
- * @end: first gfn behind
- * @min_level: lowest level to visit
  */
-void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk, struct kvm_tdp_root *root,
-			gfn_t start, gfn_t end, int min_level)
-	__acquires(RCU)
+void kvm_tdp_walk_pay(struct kvm_tdp_walk *walk)
 {
-	kvm_tdp_assert_locked(root->tdp->kvm, walk->mode);
-
-	walk->root = root;
-	walk->start = start;
-	walk->yielded = start;
-	tdp_gather_init(&walk->gather);
-
-	rcu_read_lock();
-	tdp_iter_init(&walk->iter, &root->pgt, start, end, min_level);
+	if (walk->flush_later) {
+		KVM_BUG_ON(walk->gather.removed, walk->root->tdp->kvm);
+		walk->gather.flush = TDP_FLUSH_NOTHING;
+	}
+	kvm_tdp_settle(walk->root, &walk->gather);
 }
 
-static bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
-{
-	gfn_t done = walk->iter.next - walk->yielded;
-
-	if (!walk->may_yield || !done)
-		return false;
-
-	if (need_resched())
-		return true;
-
-	/*
-	 * Not rwlock_needbreak(), which is constant 0 unless the kernel is
-	 * fully preemptible: a waiting writer blocks all new readers, i.e. all
-	 * vCPUs that fault, in every preemption model.
-	 *
-	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
-	 * every entry: a table's worth of entries bounds the hold as well.
-	 */
-	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
-	       rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock);
-}
-
-static void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk)
-	__must_hold(RCU)
-	__must_hold(&walk->root->tdp->kvm->mmu_lock)
+static void kvm_tdp_walk_unlock(struct kvm_tdp_walk *walk)
+	__releases(RCU)
+	__releases(&walk->root->tdp->kvm->mmu_lock)
 {
 	rwlock_t *lock = &walk->root->tdp->kvm->mmu_lock;
 
 	/* Others rely on it that what reads as not mapped is not cached. */
-	kvm_tdp_settle(walk->root, &walk->gather);
+	kvm_tdp_walk_pay(walk);
 
 	rcu_read_unlock();
 	if (walk->mode == TDP_SHARED)
 		read_unlock(lock);
 	else
 		write_unlock(lock);
+}
 
-	if (!cond_resched())
-		cpu_relax();
+/* What the iterator stands on may be gone: the walk comes back by the root. */
+static void kvm_tdp_walk_relock(struct kvm_tdp_walk *walk)
+	__acquires(&walk->root->tdp->kvm->mmu_lock)
+	__acquires(RCU)
+{
+	rwlock_t *lock = &walk->root->tdp->kvm->mmu_lock;
 
 	if (walk->mode == TDP_SHARED)
 		read_lock(lock);
@@ -114,28 +111,50 @@ static void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk)
 }
 
 /**
- * kvm_tdp_walk_next() - Go on, see for_each_kvm_tdp_pte()
- * @walk: the walk
+ * kvm_tdp_walk_yield() - Give way, and come back by the root
+ * @walk: the walk, on an entry
  */
-void kvm_tdp_walk_next(struct kvm_tdp_walk *walk)
+void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk)
+	__must_hold(RCU)
+	__must_hold(&walk->root->tdp->kvm->mmu_lock)
 {
-	tdp_iter_advance(&walk->iter);
+	trace_kvm_tdp_yield(walk->root->as_id, walk->iter.next,
+			    walk->mode == TDP_EXCLUSIVE);
 
-	if (walk->iter.ptep && kvm_tdp_walk_must_yield(walk)) {
-		kvm_tdp_walk_yield(walk);
-		tdp_iter_advance(&walk->iter);
-	}
+	kvm_tdp_walk_unlock(walk);
+	if (!cond_resched())
+		cpu_relax();
+	kvm_tdp_walk_relock(walk);
+	tdp_iter_advance(&walk->iter);
 }
 
 /**
- * kvm_tdp_walk_end() - Pay and end a walk, see for_each_kvm_tdp_pte()
- * @walk: the walk
+ * kvm_tdp_walk_refill() - Get tables for a walk, which yields meanwhile
+ * @walk: the walk; must not look at its entry any more in this step
+ * @cache: where to put them
+ * @capacity: how many to get if all goes well, always the same for a cache
+ *
+ * If there are none to be had the walk ends with this step.
+ *
+ * Return: 0 or -ENOMEM.
  */
-void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
-	__releases(RCU)
+int kvm_tdp_walk_refill(struct kvm_tdp_walk *walk,
+			struct kvm_mmu_memory_cache *cache, int capacity)
+	__must_hold(RCU)
+	__must_hold(&walk->root->tdp->kvm->mmu_lock)
 {
-	kvm_tdp_settle(walk->root, &walk->gather);
-	rcu_read_unlock();
+	int r;
+
+	WARN_ON_ONCE(!walk->may_yield);
+
+	kvm_tdp_walk_unlock(walk);
+	r = __kvm_mmu_topup_memory_cache(cache, capacity, 1);
+	cond_resched();
+	kvm_tdp_walk_relock(walk);
+
+	if (r)
+		tdp_iter_stop(&walk->iter);
+	return r;
 }
 
 /**

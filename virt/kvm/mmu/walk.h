@@ -10,27 +10,108 @@
  * @root: the root, referenced
  * @iter: where the walk is
  * @gather: what it owes
- * @start: first gfn
  * @yielded: iter.next when the walk last yielded: at least one entry is done
  *	     with before the next time
  * @mode: whether mmu_lock is held for read or for write
  * @may_yield: give way to waiters and to the scheduler
+ * @flush_later: flushes are the caller's, after the walk and outside mmu_lock.
+ *		 Only for walks that remove no mapping and no table.
+ *
+ * Zero, but for the last three, before the first walk.  A walk that ended leaves
+ * it fit for the next.
  */
 struct kvm_tdp_walk {
 	struct kvm_tdp_root *root;
 	struct tdp_iter iter;
 	struct tdp_gather gather;
-	gfn_t start;
 	gfn_t yielded;
 	enum tdp_mode mode;
 	bool may_yield;
+	bool flush_later;
 };
 
-void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk, struct kvm_tdp_root *root,
-			gfn_t start, gfn_t end, int min_level);
-void kvm_tdp_walk_next(struct kvm_tdp_walk *walk);
-void kvm_tdp_walk_end(struct kvm_tdp_walk *walk);
+void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk);
+void kvm_tdp_walk_pay(struct kvm_tdp_walk *walk);
+int kvm_tdp_walk_refill(struct kvm_tdp_walk *walk,
+			struct kvm_mmu_memory_cache *cache, int capacity);
 void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather);
+
+static inline void kvm_tdp_assert_locked(struct kvm *kvm, enum tdp_mode mode)
+{
+	if (mode == TDP_SHARED)
+		lockdep_assert_held_read(&kvm->mmu_lock);
+	else
+		lockdep_assert_held_write(&kvm->mmu_lock);
+}
+
+/**
+ * kvm_tdp_walk_begin() - Start a walk, see for_each_kvm_tdp_pte()
+ * @walk: the walk
+ * @root: the root, referenced by the caller
+ * @start: first gfn
+ * @end: first gfn behind
+ * @min_level: lowest level to visit
+ */
+static inline void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk,
+				      struct kvm_tdp_root *root, gfn_t start,
+				      gfn_t end, int min_level)
+	__acquires(RCU)
+{
+	kvm_tdp_assert_locked(root->tdp->kvm, walk->mode);
+
+	walk->root = root;
+	walk->yielded = start;
+
+	rcu_read_lock();
+	tdp_iter_init(&walk->iter, &root->pgt, start, end, min_level);
+}
+
+/* Has the walk made progress, and is somebody waiting? */
+static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
+{
+	gfn_t done = walk->iter.next - walk->yielded;
+
+	if (!walk->may_yield || !done)
+		return false;
+
+	if (need_resched())
+		return true;
+
+	/*
+	 * Not rwlock_needbreak(), which is constant 0 unless the kernel is
+	 * fully preemptible: a waiting writer blocks all new readers, i.e. all
+	 * vCPUs that fault, in every preemption model.
+	 *
+	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
+	 * every entry: a table's worth of entries bounds the hold as well.
+	 */
+	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
+	       rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock);
+}
+
+/**
+ * kvm_tdp_walk_next() - Go on, see for_each_kvm_tdp_pte()
+ * @walk: the walk
+ */
+static inline void kvm_tdp_walk_next(struct kvm_tdp_walk *walk)
+{
+	tdp_iter_advance(&walk->iter);
+
+	if (walk->iter.ptep && kvm_tdp_walk_must_yield(walk))
+		kvm_tdp_walk_yield(walk);
+}
+
+/**
+ * kvm_tdp_walk_end() - Pay and end a walk, see for_each_kvm_tdp_pte()
+ * @walk: the walk
+ */
+static inline void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
+	__releases(RCU)
+{
+	if (!tdp_gather_is_empty(&walk->gather))
+		kvm_tdp_walk_pay(walk);
+	rcu_read_unlock();
+}
 
 /**
  * for_each_kvm_tdp_pte() - Visit all entries that map [@start, @end)
@@ -77,12 +158,20 @@ struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
 	     root;							\
 	     root = kvm_tdp_next_root(tdp, root, as_id, valid_only))
 
-static inline void kvm_tdp_assert_locked(struct kvm *kvm, enum tdp_mode mode)
-{
-	if (mode == TDP_SHARED)
-		lockdep_assert_held_read(&kvm->mmu_lock);
-	else
-		lockdep_assert_held_write(&kvm->mmu_lock);
-}
+/**
+ * for_each_kvm_tdp_root_rcu() - Visit all roots of an address space
+ * @tdp: the MMU
+ * @root: the current root, invalid ones included
+ * @_as_id: address space
+ *
+ * For advisory walks: a root can be on its way out, its tree empty.
+ *
+ * Context: RCU read-side critical section around the loop; mmu_lock need not be
+ *	    held.
+ */
+#define for_each_kvm_tdp_root_rcu(tdp, root, _as_id)			\
+	list_for_each_entry_rcu(root, &(tdp)->roots, link)		\
+		if ((root)->as_id != (_as_id)) {			\
+		} else
 
 #endif /* __KVM_TDP_WALK_H */

@@ -7,6 +7,7 @@
  * be someone else's as soon as it is not mapped any more.
  */
 #include "walk.h"
+#include "trace.h"
 
 static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			     enum tdp_mode mode, bool may_yield, int level)
@@ -62,14 +63,20 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	const struct tdp_fmt *fmt = root->pgt.fmt;
 	int level;
 
+	trace_kvm_tdp_zap(root->as_id, start, end, mode == TDP_EXCLUSIVE,
+			  root->invalid);
+
+	/* The first pass is due even if no table lies in the range. */
+	kvm_tdp_zap_pass(root, start, end, mode, may_yield, 2);
+	if (end - start < tdp_span(fmt, 2) && end < tdp_fmt_end_gfn(fmt))
+		return;
 	end = min(end, tdp_fmt_end_gfn(fmt));
 
-	for (level = 2; level <= tdp_fmt_root_level(fmt); level++) {
+	for (level = 3; level <= tdp_fmt_root_level(fmt); level++) {
 		gfn_t first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
 					    level);
 
-		/* The first pass is due even if no table lies in the range. */
-		if (level > 2 && tdp_entry_end(fmt, first, level) > end)
+		if (tdp_entry_end(fmt, first, level) > end)
 			break;
 		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level);
 	}
@@ -113,84 +120,6 @@ void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end)
 
 	for_each_kvm_tdp_root(tdp, root, KVM_TDP_ALL_AS, true)
 		kvm_tdp_zap_root(root, start, end, TDP_EXCLUSIVE, true);
-}
-
-/**
- * kvm_tdp_zap_slot() - Make every page of a memslot fault again
- * @tdp: the MMU
- * @slot: the slot
- *
- * When dirty logging starts, so that each page is logged when it is mapped
- * again; when it stops, so that huge leaves come back.
- *
- * Faults go on meanwhile.  They see the new flags already, as SRCU was
- * synchronized after the slots were exchanged, so it does not matter whether
- * what they install is zapped.
- *
- * Context: slots_lock held, the new slot is in place.  Takes mmu_lock for read
- *	    and yields.
- */
-void kvm_tdp_zap_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
-{
-	struct kvm_tdp_root *root;
-
-	lockdep_assert_held(&tdp->kvm->slots_lock);
-
-	read_lock(&tdp->kvm->mmu_lock);
-	for_each_kvm_tdp_root(tdp, root, slot->as_id, true)
-		kvm_tdp_zap_root(root, slot->base_gfn,
-				 slot->base_gfn + slot->npages, TDP_SHARED,
-				 true);
-	read_unlock(&tdp->kvm->mmu_lock);
-}
-
-/* Does the mask, of gfns from @gfn, have a bit in [start, start + nr)? */
-static bool kvm_tdp_mask_hits(gfn_t gfn, unsigned long mask, gfn_t start,
-			      gfn_t nr)
-{
-	gfn_t end = start + nr;
-
-	start = max(start, gfn);
-	end = min(end, gfn + BITS_PER_LONG);
-	return start < end &&
-	       (mask & GENMASK(end - gfn - 1, start - gfn));
-}
-
-/**
- * kvm_tdp_zap_masked() - Make some pages of a memslot fault again
- * @tdp: the MMU
- * @slot: the slot
- * @gfn: the gfn that bit 0 stands for, with no alignment
- * @mask: which pages, not 0
- *
- * For clearing the dirty log: bits first, entries (here) second, flush (here,
- * too) third.  Touches no other page, unless a huge leaf maps both.
- *
- * Context: mmu_lock held for write; the pages' bits in the log are cleared.
- */
-void kvm_tdp_zap_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
-			gfn_t gfn, unsigned long mask)
-{
-	struct kvm_tdp_walk walk = { .mode = TDP_EXCLUSIVE };
-	struct tdp_iter *iter = &walk.iter;
-	struct kvm_tdp_root *root;
-
-	for_each_kvm_tdp_root(tdp, root, slot->as_id, true) {
-		const struct tdp_fmt *fmt = root->pgt.fmt;
-
-		for_each_kvm_tdp_pte(&walk, root, gfn + __ffs(mask),
-				     gfn + __fls(mask) + 1, 1) {
-			if (tdp_iter_kind(iter) != TDP_LEAF)
-				continue;
-			if (!kvm_tdp_mask_hits(gfn, mask, iter->gfn,
-					       tdp_span(fmt, iter->level)))
-				continue;
-			/* Nobody else is there. */
-			WARN_ON_ONCE(!tdp_iter_set(iter, &walk.gather,
-						   tdp_pte_none(fmt),
-						   TDP_EXCLUSIVE));
-		}
-	}
 }
 
 /**

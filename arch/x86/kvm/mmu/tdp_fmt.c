@@ -50,6 +50,7 @@ static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
 		.mmu_write	= shadow_mmu_writable_mask,
 		.acc_track	= shadow_acc_track_mask,
 		.table_attr	= shadow_me_value,
+		.leaf_attr	= shadow_memtype_mask | shadow_me_mask,
 		.addr		= SPTE_BASE_ADDR_MASK,
 		.end_gfn	= min(kvm_mmu_max_gfn() + 1, reach),
 		.root_level	= root_level,
@@ -61,6 +62,8 @@ static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
 		fmt->ad_type = X86_TDP_AD_WRPROT_ONLY;
 	else
 		fmt->ad_type = X86_TDP_AD_ENABLED;
+	fmt->hw_log = fmt->ad_type == X86_TDP_AD_ENABLED &&
+		      kvm_x86_ops.cpu_dirty_log_size;
 }
 
 /**

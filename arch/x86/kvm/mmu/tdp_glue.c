@@ -81,15 +81,16 @@ int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 		.tdp = {
 			.gfn		= fault->gfn,
 			.pfn		= fault->pfn,
+			.page		= fault->page,
 			.slot		= fault->slot,
 			.mmu_seq	= fault->mmu_seq,
 			.tables		= &vcpu->arch.mmu_shadow_page_cache,
 			.write		= fault->write,
 			.prefetch	= fault->prefetch,
 			.host_writable	= fault->map_writable,
-			.keep_tables	= fault->nx_huge_page_workaround_enabled,
 		},
 		.fault = fault,
+		.nx_cache = &vcpu->arch.tdp_nx_cache,
 	};
 	int r;
 
@@ -110,5 +111,34 @@ int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 		return RET_PF_EMULATE;
 	default:
 		return r;
+	}
+}
+
+/**
+ * kvm_mmu_tdp_fast_fault() - Handle a fault on a TDP root without mmu_lock
+ * @vcpu: the vCPU
+ * @fault: the fault, one for which page_fault_can_be_fast()
+ *
+ * Return: RET_PF_FIXED, RET_PF_SPURIOUS, or RET_PF_INVALID if that cannot be.
+ *
+ * Context: SRCU read-side critical section.
+ */
+int kvm_mmu_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
+{
+	unsigned int access = 0;
+
+	if (fault->write)
+		access |= TDP_WRITE;
+	if (fault->exec)
+		access |= TDP_EXEC;
+
+	switch (kvm_tdp_fast_fault(vcpu, kvm_mmu_tdp_root(vcpu), fault->slot,
+				   fault->gfn, access)) {
+	case KVM_TDP_FIXED:
+		return RET_PF_FIXED;
+	case KVM_TDP_SPURIOUS:
+		return RET_PF_SPURIOUS;
+	default:
+		return RET_PF_INVALID;
 	}
 }

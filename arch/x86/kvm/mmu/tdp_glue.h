@@ -11,11 +11,37 @@
 struct x86_tdp_fault {
 	struct kvm_tdp_fault tdp;
 	struct kvm_page_fault *fault;
+	struct kvm_mmu_memory_cache *nx_cache;
 };
 
 void kvm_mmu_alloc_tdp_root(struct kvm_vcpu *vcpu);
 void kvm_mmu_put_tdp_root(struct kvm_mmu_page *sp);
 int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
+int kvm_mmu_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
+
+void kvm_mmu_init_tdp_nx(struct kvm *kvm);
+int kvm_mmu_topup_tdp_nx(struct kvm_vcpu *vcpu);
+void kvm_mmu_recover_tdp_nx(struct kvm *kvm, unsigned long nr);
+#ifdef CONFIG_KVM_TDP_MMU
+int kvm_mmu_create_tdp_nx_cache(void);
+void kvm_mmu_destroy_tdp_nx_cache(void);
+void kvm_mmu_free_tdp_nx(struct kvm_vcpu *vcpu);
+unsigned long kvm_mmu_nr_tdp_nx(struct kvm *kvm);
+#else
+static inline int kvm_mmu_create_tdp_nx_cache(void)
+{
+	return 0;
+}
+
+static inline void kvm_mmu_destroy_tdp_nx_cache(void) {}
+static inline void kvm_mmu_free_tdp_nx(struct kvm_vcpu *vcpu) {}
+
+/* Constant, so that nothing else is called. */
+static inline unsigned long kvm_mmu_nr_tdp_nx(struct kvm *kvm)
+{
+	return 0;
+}
+#endif
 
 static inline bool is_tdp_mmu_page(struct kvm_mmu_page *sp)
 {

@@ -43,6 +43,16 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
 	return fault->goal_level;
 }
 
+int kvm_arch_tdp_recover_level(struct kvm *kvm,
+			       const struct kvm_memory_slot *slot, gfn_t gfn)
+{
+	if (kvm_slot_dirty_track_enabled(slot))
+		return PG_LEVEL_4K;
+	if (kvm_slot_can_be_private(slot) && kvm_mem_is_private(kvm, gfn))
+		return PG_LEVEL_4K;
+	return kvm_mmu_max_mapping_level(kvm, slot, gfn, PG_LEVEL_NUM);
+}
+
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
@@ -63,8 +73,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 	if (!fault->prefetch)
 		flags |= TDP_YOUNG;
 
-	/* NX huge pages: the iTLB multihit erratum needs executable ones. */
-	if (level == PG_LEVEL_4K || !is_nx_huge_page_enabled(kvm))
+	if (kvm_arch_tdp_exec(kvm, level, true))
 		flags |= TDP_EXEC;
 
 	if (fault->host_writable) {

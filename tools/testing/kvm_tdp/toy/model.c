@@ -57,6 +57,16 @@ u64 model_table_attr(void)
 	return 0;
 }
 
+u64 model_table_pin(void)
+{
+	return BIT(7);
+}
+
+bool model_hw_logs(int level)
+{
+	return false;
+}
+
 int model_nr_bits(int level)
 {
 	const struct tdp_fmt *f = &tf->fmt;
@@ -86,7 +96,7 @@ struct view hw_view(tdp_pte_t pte, int level)
 	if (pte & 1)
 		return (struct view) { .phys = 0 };
 	v.table = pte & 2;
-	v.bad = v.table && (level == 1 || (pte & 0xe4));
+	v.bad = v.table && (level == 1 || (pte & 0x64));
 	v.bad |= !v.table && (v.phys & ((0x1000ull << model_shift(level)) - 1));
 	v.access = TEST_R | (pte & 4 ? 0 : TEST_W) | (pte & 8 ? TEST_X : 0);
 	v.accessed = pte & 0x10;

@@ -17,6 +17,8 @@ typedef u32 tdp_pte_t;
 #define TOY_ACCESSED	BIT(4)
 #define TOY_MMU_WRITE	BIT(5)	/* ignored by hardware */
 #define TOY_HOST_WRITE	BIT(6)	/* ignored by hardware */
+#define TOY_PINNED	BIT(7)	/* of tables, ignored by hardware */
+#define TOY_ATTR	(BIT(8) | BIT(9))	/* memory type */
 #define TOY_ADDR	(~0u << 12)
 
 #define TOY_NONE	TOY_INVALID
@@ -101,9 +103,10 @@ static inline enum tdp_kind toy_pte_kind(const struct tdp_fmt *fmt,
 
 #define tdp_pte_kind toy_pte_kind
 
-static inline tdp_pte_t toy_pte_make_table(const struct tdp_fmt *fmt, u64 phys)
+static inline tdp_pte_t toy_pte_make_table(const struct tdp_fmt *fmt, u64 phys,
+					   u64 attr)
 {
-	return phys | TOY_TABLE | TOY_EXEC | TOY_ACCESSED;
+	return phys | TOY_TABLE | TOY_EXEC | TOY_ACCESSED | attr;
 }
 
 #define tdp_pte_make_table toy_pte_make_table
@@ -114,6 +117,22 @@ static inline u64 toy_pte_table_phys(const struct tdp_fmt *fmt, tdp_pte_t pte)
 }
 
 #define tdp_pte_table_phys toy_pte_table_phys
+
+static inline bool toy_pte_table_pinned(const struct tdp_fmt *fmt,
+					tdp_pte_t pte)
+{
+	return pte & TOY_PINNED;
+}
+
+#define tdp_pte_table_pinned toy_pte_table_pinned
+
+static inline tdp_pte_t toy_pte_unpin_table(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte)
+{
+	return pte & ~TOY_PINNED;
+}
+
+#define tdp_pte_unpin_table toy_pte_unpin_table
 
 static inline tdp_pte_t toy_pte_make_leaf(const struct tdp_fmt *fmt,
 					  kvm_pfn_t pfn, int level,
@@ -149,6 +168,18 @@ static inline tdp_pte_t toy_pte_split_child(const struct tdp_fmt *fmt,
 
 #define tdp_pte_split_child toy_pte_split_child
 
+static inline tdp_pte_t toy_pte_make_block(const struct tdp_fmt *fmt,
+					   tdp_pte_t part, int level,
+					   unsigned int flags)
+{
+	kvm_pfn_t pfn = toy_pte_pfn(fmt, part);
+
+	pfn &= ~((1ull << toy_fmt_level_shift(fmt, level)) - 1);
+	return toy_pte_make_leaf(fmt, pfn, level, flags, part & TOY_ATTR);
+}
+
+#define tdp_pte_make_block toy_pte_make_block
+
 static inline bool toy_pte_writable(const struct tdp_fmt *fmt, tdp_pte_t pte)
 {
 	return !(pte & TOY_RDONLY);
@@ -162,6 +193,76 @@ static inline bool toy_pte_young(const struct tdp_fmt *fmt, tdp_pte_t pte)
 }
 
 #define tdp_pte_young toy_pte_young
+
+static inline tdp_pte_t toy_pte_mkold(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte & ~TOY_ACCESSED;
+}
+
+#define tdp_pte_mkold toy_pte_mkold
+
+static inline tdp_pte_t toy_pte_mkyoung(const struct tdp_fmt *fmt,
+					tdp_pte_t pte)
+{
+	return pte | TOY_ACCESSED;
+}
+
+#define tdp_pte_mkyoung toy_pte_mkyoung
+
+static inline bool toy_pte_host_writable(const struct tdp_fmt *fmt,
+					 tdp_pte_t pte)
+{
+	return pte & TOY_HOST_WRITE;
+}
+
+#define tdp_pte_host_writable toy_pte_host_writable
+
+static inline bool toy_pte_may_mkwrite(const struct tdp_fmt *fmt,
+				       tdp_pte_t pte)
+{
+	return pte & TOY_MMU_WRITE;
+}
+
+#define tdp_pte_may_mkwrite toy_pte_may_mkwrite
+
+static inline tdp_pte_t toy_pte_mkwrite(const struct tdp_fmt *fmt,
+					tdp_pte_t pte)
+{
+	return (pte | TOY_ACCESSED) & ~TOY_RDONLY;
+}
+
+#define tdp_pte_mkwrite toy_pte_mkwrite
+
+static inline bool toy_pte_executable(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte & TOY_EXEC;
+}
+
+#define tdp_pte_executable toy_pte_executable
+
+static inline tdp_pte_t toy_pte_mkexec(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte | TOY_EXEC;
+}
+
+#define tdp_pte_mkexec toy_pte_mkexec
+
+static inline bool toy_pte_allows(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				  unsigned int access)
+{
+	return !((access & TDP_WRITE) && (pte & TOY_RDONLY)) &&
+	       !((access & TDP_EXEC) && !(pte & TOY_EXEC));
+}
+
+#define tdp_pte_allows toy_pte_allows
+
+static inline tdp_pte_t toy_pte_log_writes(const struct tdp_fmt *fmt,
+					   tdp_pte_t pte, int level)
+{
+	return pte | TOY_RDONLY;
+}
+
+#define tdp_pte_log_writes toy_pte_log_writes
 
 static inline tdp_pte_t toy_pte_wrprot_tracked(const struct tdp_fmt *fmt,
 					       tdp_pte_t pte)

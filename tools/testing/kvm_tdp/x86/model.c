@@ -17,6 +17,7 @@ struct test_format {
 	bool exec_only;
 	u64 ad_type;
 	u64 enc;
+	bool pml;
 };
 
 #define EPT_R		BIT_ULL(0)
@@ -45,6 +46,8 @@ static const struct test_format formats[] = {
 	/* Levels, physical address bits, NPT, A/D bits, execute-only. */
 	{ "ept_ad_4", 4, 46, false, true, true },
 	{ "ept_ad_5", 5, 52, false, true, true },
+	{ "ept_pml_4", 4, 46, false, true, true, .pml = true },
+	{ "ept_pml_5", 5, 52, false, true, false, .pml = true },
 	{ "ept_ad_noxonly_4", 4, 39, false, true, false },
 	{ "ept_ad_noxonly_5", 5, 52, false, true, false },
 	{ "ept_noad_4", 4, 52, false, false, true, AD_DISABLED },
@@ -74,6 +77,8 @@ static struct tdp_fmt ept_fmt(void)
 		.host_write	= EPT_HOST,
 		.mmu_write	= EPT_MMU,
 		.acc_track	= EPT_R | PT_W | EPT_X,
+		.leaf_attr	= GENMASK_ULL(6, 3),
+		.hw_log		= tf->pml,
 		.addr		= GENMASK_ULL(51, 12),
 	};
 }
@@ -90,6 +95,7 @@ static struct tdp_fmt npt_fmt(void)
 		.host_write	= NPT_HOST,
 		.mmu_write	= NPT_MMU,
 		.table_attr	= tf->enc,
+		.leaf_attr	= tf->enc,
 		.addr		= GENMASK_ULL(51, 12) & ~tf->enc,
 	};
 }
@@ -118,6 +124,18 @@ u64 model_attr(void)
 u64 model_table_attr(void)
 {
 	return tf->enc;
+}
+
+/* "The NX huge page mitigation made it": ignored by hardware in tables. */
+u64 model_table_pin(void)
+{
+	return BIT_ULL(54);
+}
+
+/* PML logs a write when it sets the dirty bit of a 4K page. */
+bool model_hw_logs(int level)
+{
+	return tf->pml && level == 1;
 }
 
 int model_nr_bits(int level)
