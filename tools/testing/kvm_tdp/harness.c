@@ -19,6 +19,7 @@
 const struct tdp_fmt *fmt;
 int expect_warnings;
 void (*store_hook)(tdp_pte_t *entry, int level);
+struct traced traced;
 unsigned int nr_tables, nr_freed;
 int nr_accounted;
 
@@ -98,6 +99,7 @@ void __free_page(struct page *page)
 {
 	CHECK(page->state == PAGE_TABLE, "freed twice");
 	CHECK(!page->accounted, "freed while accounted");
+	CHECK(!page->note, "freed with a note");
 	page->state = PAGE_FREED;
 	memset(page_table(page), POISON,
 	       sizeof(tdp_pte_t) << model_nr_bits(page->level));
@@ -187,6 +189,12 @@ void test_store(void *entry)
 	store_hook = hook;
 }
 
+void tdp_trace_pte_changed(const struct tdp_pgtable *pgt, gfn_t gfn, int level,
+			   u64 old, u64 new)
+{
+	traced = (struct traced) { pgt, gfn, level, old, new, traced.nr + 1 };
+}
+
 /* Trees. */
 
 gfn_t random_gfn(void)
@@ -202,6 +210,11 @@ gfn_t random_gfn(void)
 kvm_pfn_t random_pfn(int level)
 {
 	return rnd(1ull << (model_phys_bits() - 12)) & ~(model_span(level) - 1);
+}
+
+u64 random_table_attr(void)
+{
+	return rnd(-1ull) & model_table_marks();
 }
 
 tdp_pte_t random_pte(int level)
@@ -266,15 +279,19 @@ again:
 				if (!tdp_iter_set(&iter, g, tdp_pte_none(fmt),
 						  mode))
 					goto again;
-				iter.old = tdp_pte_none(fmt);
 			}
 			if (!tdp_iter_set(&iter, g, new, mode))
 				goto again;
 		} else if (kind != TDP_TABLE) {
 			table = alloc_table(iter.level - 1);
 			done = kind == TDP_LEAF ?
-			       tdp_iter_split(&iter, g, NEW_TABLE(table), false) :
-			       tdp_iter_link(&iter, g, NEW_TABLE(table));
+			       tdp_iter_split(&iter, g,
+					      NEW_TABLE(table,
+							random_table_attr()),
+					      false) :
+			       tdp_iter_link(&iter, g,
+					     NEW_TABLE(table,
+						       random_table_attr()));
 			if (!done) {
 				free_unlinked(table);
 				goto again;
@@ -347,12 +364,16 @@ void count_tree(tdp_pte_t *table, int level, struct counts *c)
 void check_counts(const struct tree *t)
 {
 	struct counts c = { .tables = -1 };
+	int i;
 
 	count_tree(t->pgt.root, root_level(), &c);
 	CHECK(c.tables == t->gather.tables, "%d tables, counted %d", c.tables,
 	      t->gather.tables);
 	CHECK(c.tables == nr_accounted);
-	CHECK(!memcmp(c.leaves, t->gather.leaves, sizeof(c.leaves)));
+	for (i = 0; i < root_level(); i++) {
+		CHECK(c.leaves[i] == t->gather.leaves[i]);
+		CHECK(!c.leaves[i] || (t->gather.levels & (1u << i)));
+	}
 }
 
 void tree_destroy(struct tree *t)
@@ -383,6 +404,7 @@ static void reset(void)
 	rcu_queue = NULL;
 	rcu_tail = &rcu_queue;
 	store_hook = NULL;
+	memset(&traced, 0, sizeof(traced));
 	expect_warnings = 0;
 	rnd_state = 0x5deece66d;
 }

@@ -42,10 +42,14 @@ typedef u64 kvm_pfn_t;
 	typeof(b) __b = (b);			\
 	__a > __b ? __a : __b; })
 
-#define max_t(type, a, b)	max((type)(a), (type)(b))
+#define max_t(type, a, b) ({			\
+	type __a = (a);				\
+	type __b = (b);				\
+	__a > __b ? __a : __b; })
 
-/* All that the kernel can check at run time is checked. */
-#define IS_ENABLED(option)	1
+/* Checks that the kernel's configuration can leave out are made here. */
+#define CONFIG_KVM_PROVE_MMU	1
+#define IS_ENABLED(option)	(option)
 
 /* A warning fails the test that runs, unless the test asked for it. */
 bool test_warn(bool cond, const char *file, int line, const char *what);
@@ -91,6 +95,12 @@ void rcu_read_unlock(void);
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 void test_grace_period(void);
 
+/* The last change is kept for the tests to look at. */
+struct tdp_pgtable;
+
+void tdp_trace_pte_changed(const struct tdp_pgtable *pgt, gfn_t gfn, int level,
+			   u64 old, u64 new);
+
 /* Tables. */
 enum test_page_state {
 	PAGE_UNUSED,
@@ -113,20 +123,6 @@ void *tdp_phys_to_table(u64 phys);
 u64 tdp_table_to_phys(const void *table);
 void tdp_account_table(void *table, int nr);
 
-static inline void *tdp_table_note(const struct page *page)
-{
-	return page->note;
-}
-
-static inline void tdp_table_set_note(struct page *page, void *note)
-{
-	page->note = note;
-}
-
-/* Tracepoints are the kernel's. */
-#define tdp_trace_pte_changed(pgt, gfn, level, old, new) \
-	((void)(pgt), (void)(gfn), (void)(level), (void)(old), (void)(new))
-
 static inline struct page *tdp_removed_next(struct page *page)
 {
 	return (struct page *)page->private;
@@ -135,6 +131,16 @@ static inline struct page *tdp_removed_next(struct page *page)
 static inline void tdp_removed_set_next(struct page *page, struct page *next)
 {
 	page->private = (unsigned long)next;
+}
+
+static inline void *tdp_table_note(const struct page *page)
+{
+	return page->note;
+}
+
+static inline void tdp_table_set_note(struct page *page, void *note)
+{
+	page->note = note;
 }
 
 #endif /* __KVM_TDP_DEPS_USER_H */

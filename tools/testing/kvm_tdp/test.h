@@ -40,6 +40,18 @@ u64 rnd(u64 n);
 /* Called before each store to an entry; not for the stores of the hook. */
 extern void (*store_hook)(tdp_pte_t *entry, int level);
 
+/* The last change that was traced, and how many were. */
+struct traced {
+	const struct tdp_pgtable *pgt;
+	gfn_t gfn;
+	int level;
+	u64 old;
+	u64 new;
+	unsigned int nr;
+};
+
+extern struct traced traced;
+
 void *alloc_table(int level);
 void free_unlinked(void *table);
 void *page_table(const struct page *page);
@@ -83,6 +95,8 @@ struct view {
 struct view hw_view(tdp_pte_t pte, int level);
 /* What the entry is after hardware tried one access (one of TEST_*). */
 tdp_pte_t hw_access(tdp_pte_t pte, int level, unsigned int access);
+/* What a leaf gave up when it was made old is back, except for W. */
+tdp_pte_t sw_restored(tdp_pte_t pte, int level);
 /* The most that lockless paths make of a leaf. */
 tdp_pte_t sw_lockless(tdp_pte_t pte, int level);
 /* The marks of software, as TDP_HOST_WRITE, and TDP_WRITE for MMU-writable. */
@@ -93,12 +107,14 @@ int model_nr_bits(int level);
 int model_shift(int level);
 bool model_leaf_allowed(int level);
 int model_phys_bits(void);
-/* Attributes of leaves and of tables. */
+/* Attributes of leaves, all bits that those can have, attributes of tables. */
 u64 model_attr(void);
+u64 model_attr_bits(void);
 u64 model_table_attr(void);
-/* The bit that pins a table. */
-u64 model_table_pin(void);
-/* Does hardware log writes that set the dirty bit of such a leaf? */
+/* Bits of tables that mean nothing to hardware, and the one that pins. */
+u64 model_table_marks(void);
+u64 model_pinned(void);
+/* Does hardware log all pages of a leaf in which it sets the dirty bit? */
 bool model_hw_logs(int level);
 tdp_pte_t model_annotated(u64 random);
 /* All leaves: the base with those subsets of the bits that are legal. */
@@ -119,8 +135,9 @@ static inline u64 model_span(int level)
 #define MAX_LEAVES 512
 unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves);
 
-/* A table of which nothing is remembered. */
-#define NEW_TABLE(_table)	(&(struct tdp_new_table) { .table = _table })
+/* A table with bits of its entry that say what it is for. */
+#define NEW_TABLE(_table, _attr) \
+	(&(struct tdp_new_table) { .table = _table, .attr = _attr })
 
 /* Trees. */
 struct tree {
@@ -151,6 +168,7 @@ void check_counts(const struct tree *t);
 
 gfn_t random_gfn(void);
 kvm_pfn_t random_pfn(int level);
+u64 random_table_attr(void);
 /* NONE, ANNOTATED or LEAF. */
 tdp_pte_t random_pte(int level);
 

@@ -85,40 +85,45 @@ static void test_annotated(void)
 	}
 }
 
+static void check_table(tdp_pte_t pte, int level, u64 phys, u64 marks)
+{
+	struct view v = hw_view(pte, level);
+
+	CHECK(tdp_pte_kind(fmt, pte, level) == TDP_TABLE);
+	CHECK(tdp_pte_table_phys(fmt, pte) == phys, "%llx became %llx", phys,
+	      tdp_pte_table_phys(fmt, pte));
+	CHECK(v.table && !v.bad && v.phys == phys);
+	CHECK(v.attr == model_table_attr());
+	CHECK(v.access == (TEST_R | TEST_W | TEST_X));
+	/* Hardware must not want to change it. */
+	CHECK(hw_access(pte, level, TEST_R) == pte);
+	CHECK(v.accessed || !v.has_accessed);
+	CHECK(!tdp_pte_volatile(fmt, pte, level));
+	CHECK((pte & model_table_marks()) == marks, "%llx, not %llx",
+	      (u64)pte & model_table_marks(), marks);
+	CHECK(tdp_pte_table_pinned(fmt, pte) == !!(marks & model_pinned()));
+}
+
 static void test_table(void)
 {
-	unsigned int i, nr;
+	u64 all = model_table_marks(), pinned = model_pinned();
+	u64 marks[] = { 0, pinned, all & ~pinned, all };
+	unsigned int i, j, nr;
 	int level;
 	u64 b[MAX_BOUNDARIES];
 
 	nr = boundaries(12, b);
 	for (level = 2; level <= root_level(); level++) {
 		for (i = 0; i < nr; i++) {
-			u64 phys = b[i];
-			tdp_pte_t pte = tdp_pte_make_table(fmt, phys, 0);
-			struct view v = hw_view(pte, level);
+			for (j = 0; j < ARRAY_SIZE(marks); j++) {
+				tdp_pte_t pte = tdp_pte_make_table(fmt, b[i],
+								   marks[j]);
 
-			CHECK(tdp_pte_kind(fmt, pte, level) == TDP_TABLE);
-			CHECK(tdp_pte_table_phys(fmt, pte) == phys,
-			      "%llx became %llx", phys,
-			      tdp_pte_table_phys(fmt, pte));
-			CHECK(v.table && !v.bad && v.phys == phys);
-			CHECK(v.attr == model_table_attr());
-			CHECK(v.access == (TEST_R | TEST_W | TEST_X));
-			CHECK(!tdp_pte_table_pinned(fmt, pte));
-			/* What is remembered of it changes nothing else. */
-			pte = tdp_pte_make_table(fmt, phys, model_table_pin());
-			CHECK(tdp_pte_table_pinned(fmt, pte));
-			CHECK(tdp_pte_kind(fmt, pte, level) == TDP_TABLE);
-			CHECK(tdp_pte_table_phys(fmt, pte) == phys);
-			CHECK(!hw_view(pte, level).bad &&
-			      hw_view(pte, level).access == v.access);
-			pte = tdp_pte_unpin_table(fmt, pte);
-			CHECK(pte == tdp_pte_make_table(fmt, phys, 0));
-			/* Hardware must not want to change it. */
-			CHECK(hw_access(pte, level, TEST_R) == pte);
-			CHECK(v.accessed || !v.has_accessed);
-			CHECK(!tdp_pte_volatile(fmt, pte, level));
+				check_table(pte, level, b[i], marks[j]);
+				pte = tdp_pte_unpin_table(fmt, pte);
+				check_table(pte, level, b[i],
+					    marks[j] & ~pinned);
+			}
 		}
 	}
 }
@@ -224,146 +229,6 @@ static void test_volatile(void)
 	}
 }
 
-/* What a leaf allows once it is young. */
-static unsigned int young_access(tdp_pte_t pte, int level)
-{
-	return hw_allows(tdp_pte_mkyoung(fmt, pte), level);
-}
-
-static void check_same_memory(tdp_pte_t old, tdp_pte_t new, int level)
-{
-	struct view was = hw_view(sw_lockless(old, level), level);
-	struct view is = hw_view(sw_lockless(new, level), level);
-
-	CHECK(tdp_pte_kind(fmt, new, level) == TDP_LEAF);
-	CHECK(model_leaf_legal(new));
-	CHECK(!is.bad && is.phys == was.phys && is.attr == was.attr);
-	CHECK(sw_marks(new) == sw_marks(old));
-	CHECK(tdp_pte_pfn(fmt, new) == tdp_pte_pfn(fmt, old));
-}
-
-static void check_age(tdp_pte_t pte, int level)
-{
-	tdp_pte_t old = tdp_pte_mkold(fmt, pte);
-	tdp_pte_t young = tdp_pte_mkyoung(fmt, pte);
-
-	check_same_memory(pte, old, level);
-	check_same_memory(pte, young, level);
-	CHECK(!tdp_pte_young(fmt, old) && tdp_pte_young(fmt, young));
-	CHECK(!hw_view(old, level).accessed);
-	CHECK(hw_view(young, level).accessed ||
-	      !hw_view(young, level).has_accessed);
-	CHECK(tdp_pte_mkold(fmt, old) == old);
-	CHECK(tdp_pte_mkyoung(fmt, young) == young);
-
-	/* Old: the next access is seen, by hardware or as a fault. */
-	CHECK(!(hw_allows(old, level) & ~hw_allows(pte, level)));
-	CHECK(hw_view(old, level).has_accessed || !hw_allows(old, level));
-	/* Then all comes back but, perhaps, W. */
-	CHECK((young_access(old, level) | TEST_W) ==
-	      (young_access(pte, level) | TEST_W));
-	CHECK(!(young_access(old, level) & ~young_access(pte, level)));
-	CHECK((hw_allows(pte, level) & ~young_access(pte, level)) == 0);
-}
-
-static void check_permissions(tdp_pte_t pte, int level)
-{
-	unsigned int now = hw_allows(pte, level), then = young_access(pte, level);
-	tdp_pte_t new = tdp_pte_mkexec(fmt, pte);
-	struct view v;
-
-	CHECK(tdp_pte_host_writable(fmt, pte) ==
-	      !!(sw_marks(pte) & TDP_HOST_WRITE));
-	CHECK(tdp_pte_may_mkwrite(fmt, pte) == !!(sw_marks(pte) & TDP_WRITE));
-	CHECK(tdp_pte_allows(fmt, pte, 0) == !!(now & TEST_R));
-	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE) == !!(now & TEST_W));
-	CHECK(tdp_pte_allows(fmt, pte, TDP_EXEC) == !!(now & TEST_X));
-	CHECK(tdp_pte_executable(fmt, pte) == !!(then & TEST_X));
-
-	/* X and nothing else. */
-	check_same_memory(pte, new, level);
-	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
-	CHECK(young_access(new, level) == (then | TEST_X));
-	CHECK(hw_allows(new, level) == (now ? now | TEST_X : 0));
-	CHECK(tdp_pte_writable(fmt, new) == tdp_pte_writable(fmt, pte));
-
-	if (!tdp_pte_may_mkwrite(fmt, pte))
-		return;
-	new = tdp_pte_mkwrite(fmt, pte);
-	check_same_memory(pte, new, level);
-	CHECK(hw_allows(new, level) == (then | TEST_W));
-	v = hw_view(new, level);
-	CHECK(v.accessed || !v.has_accessed);
-	CHECK(v.dirty || !v.has_dirty);
-}
-
-static void check_log_writes(tdp_pte_t pte, int level)
-{
-	tdp_pte_t new = tdp_pte_log_writes(fmt, pte, level);
-	struct view was = hw_view(pte, level), is = hw_view(new, level);
-
-	check_same_memory(pte, new, level);
-	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
-	if (model_hw_logs(level)) {
-		CHECK(!is.dirty && is.access == was.access);
-	} else {
-		CHECK(!tdp_pte_writable(fmt, new));
-		CHECK(is.access == (was.access & ~TEST_W));
-		CHECK(is.dirty == was.dirty);
-	}
-	/* A write that was possible is flushed out of the TLBs. */
-	if ((was.access & TEST_W) && (!model_hw_logs(level) || was.dirty))
-		CHECK(tdp_pte_downgrades(fmt, pte, new));
-}
-
-static void test_states(void)
-{
-	tdp_pte_t leaves[MAX_LEAVES];
-	unsigned int i, nr;
-	int level;
-
-	for (level = 1; level <= max_leaf_level(); level++) {
-		nr = all_leaves(level, random_pfn(level), leaves);
-		for (i = 0; i < nr; i++) {
-			check_age(leaves[i], level);
-			check_permissions(leaves[i], level);
-			check_log_writes(leaves[i], level);
-		}
-	}
-}
-
-/* Any part of a huge leaf makes the huge leaf again. */
-static void test_block(void)
-{
-	unsigned int i, nr, flags, index;
-	u64 b[MAX_BOUNDARIES];
-	int level;
-
-	for (level = 2; level <= max_leaf_level(); level++) {
-		nr = boundaries(12 + model_shift(level), b);
-		for (i = 0; i < nr; i++) {
-			for (flags = 0; flags < 16; flags++) {
-				tdp_pte_t huge, part;
-
-				if ((flags & TDP_WRITE) &&
-				    !(flags & TDP_HOST_WRITE))
-					continue;
-				huge = tdp_pte_make_leaf(fmt, b[i] >> 12, level,
-							 flags, model_attr());
-				index = rnd(1u << model_nr_bits(level - 1));
-				part = tdp_pte_split_child(fmt, huge, level,
-							   index);
-				CHECK(tdp_pte_make_block(fmt, part, level,
-							 flags) == huge,
-				      "%llx by part %u", (u64)huge, index);
-				part = tdp_pte_log_writes(fmt, part, level - 1);
-				CHECK(tdp_pte_make_block(fmt, part, level,
-							 flags) == huge);
-			}
-		}
-	}
-}
-
 static void check_downgrades(tdp_pte_t old, tdp_pte_t new, int level)
 {
 	/*
@@ -441,6 +306,258 @@ static void test_split_child(void)
 	}
 }
 
+/* Another state or permission of the same leaf: nothing else changed. */
+static void check_same_leaf(tdp_pte_t old, tdp_pte_t new, int level)
+{
+	struct view was = hw_view(sw_restored(old, level), level);
+	struct view is = hw_view(sw_restored(new, level), level);
+
+	CHECK(tdp_pte_kind(fmt, new, level) == TDP_LEAF);
+	CHECK(!hw_view(new, level).bad && !hw_view(new, level).ve);
+	CHECK(!is.bad && !is.ve && !is.table);
+	CHECK(is.phys == was.phys && tdp_pte_pfn(fmt, new) == was.phys >> 12);
+	CHECK(is.attr == was.attr && sw_marks(new) == sw_marks(old));
+	CHECK(!((old ^ new) & ~model_leaf_bits()) && model_leaf_legal(new),
+	      "%llx became %llx at level %d", (u64)old, (u64)new, level);
+}
+
+static unsigned int restored_access(tdp_pte_t pte, int level)
+{
+	return hw_allows(sw_restored(pte, level), level);
+}
+
+/* For all leaves of all levels. */
+static void for_all_leaves(void (*check)(tdp_pte_t pte, int level))
+{
+	tdp_pte_t leaves[MAX_LEAVES];
+	unsigned int i, nr;
+	int level;
+
+	for (level = 1; level <= max_leaf_level(); level++) {
+		nr = all_leaves(level, random_pfn(level), leaves);
+		for (i = 0; i < nr; i++)
+			check(leaves[i], level);
+	}
+}
+
+static void check_queries(tdp_pte_t pte, int level)
+{
+	unsigned int can = hw_allows(pte, level), marks = sw_marks(pte);
+	bool r = can & TEST_R, w = can & TEST_W, x = can & TEST_X;
+
+	CHECK(tdp_pte_allows(fmt, pte, 0) == r, "%llx", (u64)pte);
+	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE) == w, "%llx", (u64)pte);
+	CHECK(tdp_pte_allows(fmt, pte, TDP_EXEC) == x, "%llx", (u64)pte);
+	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE | TDP_EXEC) == (w && x));
+	CHECK(tdp_pte_writable(fmt, pte) == w);
+	CHECK(tdp_pte_executable(fmt, pte) ==
+	      !!(restored_access(pte, level) & TEST_X), "%llx", (u64)pte);
+	CHECK(tdp_pte_host_writable(fmt, pte) == !!(marks & TDP_HOST_WRITE));
+	CHECK(tdp_pte_may_mkwrite(fmt, pte) == !!(marks & TDP_WRITE));
+	/* Lockless paths give what they may. */
+	CHECK(tdp_pte_may_mkwrite(fmt, pte) ==
+	      !!(hw_allows(sw_lockless(pte, level), level) & TEST_W));
+}
+
+static void test_queries(void)
+{
+	for_all_leaves(check_queries);
+}
+
+static void check_mkold(tdp_pte_t pte, int level)
+{
+	tdp_pte_t old = tdp_pte_mkold(fmt, pte);
+	tdp_pte_t back = tdp_pte_mkyoung(fmt, old);
+	struct view was = hw_view(pte, level), is = hw_view(old, level);
+	unsigned int access = restored_access(pte, level);
+
+	check_same_leaf(pte, old, level);
+	CHECK(!tdp_pte_young(fmt, old));
+	CHECK(!is.accessed && is.dirty == was.dirty);
+	if (is.has_accessed) {
+		CHECK(is.access == was.access);
+		/* Hardware sees the next access, KVM does not. */
+		CHECK(tdp_pte_young(fmt, hw_access(old, level, TEST_R)));
+	} else {
+		CHECK(!is.access);
+		/* Writes are logged where they make a leaf young. */
+		access &= ~TEST_W;
+	}
+	CHECK(tdp_pte_mkold(fmt, old) == old);
+
+	check_same_leaf(pte, back, level);
+	CHECK(hw_allows(back, level) == access, "%llx came back as %llx",
+	      (u64)pte, (u64)back);
+	CHECK(hw_view(back, level).dirty == was.dirty);
+	CHECK(tdp_pte_executable(fmt, old) == tdp_pte_executable(fmt, pte));
+}
+
+static void test_mkold(void)
+{
+	for_all_leaves(check_mkold);
+}
+
+static void check_mkyoung(tdp_pte_t pte, int level)
+{
+	tdp_pte_t young = tdp_pte_mkyoung(fmt, pte);
+	struct view was = hw_view(pte, level), is = hw_view(young, level);
+
+	check_same_leaf(pte, young, level);
+	CHECK(tdp_pte_young(fmt, young));
+	CHECK(is.access == restored_access(pte, level));
+	CHECK((is.access & TEST_W) == (was.access & TEST_W));
+	CHECK(is.accessed == is.has_accessed && is.dirty == was.dirty);
+	CHECK(tdp_pte_mkyoung(fmt, young) == young);
+}
+
+static void test_mkyoung(void)
+{
+	for_all_leaves(check_mkyoung);
+}
+
+static void check_mkwrite(tdp_pte_t pte, int level)
+{
+	tdp_pte_t new;
+	struct view is;
+
+	if (!(sw_marks(pte) & TDP_WRITE))
+		return;
+	new = tdp_pte_mkwrite(fmt, pte);
+	is = hw_view(new, level);
+	check_same_leaf(pte, new, level);
+	CHECK(tdp_pte_young(fmt, new) && tdp_pte_writable(fmt, new));
+	CHECK(is.access == (restored_access(pte, level) | TEST_W));
+	CHECK(is.accessed == is.has_accessed && is.dirty == is.has_dirty);
+	/* The guest's write finds all as it needs it. */
+	CHECK(hw_access(new, level, TEST_W) == new);
+}
+
+static void test_mkwrite(void)
+{
+	for_all_leaves(check_mkwrite);
+}
+
+static void check_mkexec(tdp_pte_t pte, int level)
+{
+	tdp_pte_t new = tdp_pte_mkexec(fmt, pte);
+	struct view was = hw_view(pte, level), is = hw_view(new, level);
+
+	check_same_leaf(pte, new, level);
+	CHECK(tdp_pte_executable(fmt, new));
+	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
+	CHECK(is.accessed == was.accessed && is.dirty == was.dirty);
+	/* What is old stays old, and shows it when it is young again. */
+	CHECK(is.access == (was.access ? was.access | TEST_X : 0));
+	CHECK(restored_access(new, level) ==
+	      (restored_access(pte, level) | TEST_X));
+	CHECK(hw_allows(tdp_pte_mkyoung(fmt, new), level) ==
+	      (hw_allows(tdp_pte_mkyoung(fmt, pte), level) | TEST_X));
+	if (tdp_pte_executable(fmt, pte))
+		CHECK(new == pte);
+}
+
+static void test_mkexec(void)
+{
+	for_all_leaves(check_mkexec);
+}
+
+static void check_log_writes(tdp_pte_t pte, int level)
+{
+	tdp_pte_t new = tdp_pte_log_writes(fmt, pte, level);
+	struct view was = hw_view(pte, level), is = hw_view(new, level);
+
+	check_same_leaf(pte, new, level);
+	CHECK(tdp_pte_may_mkwrite(fmt, new) == tdp_pte_may_mkwrite(fmt, pte));
+	CHECK(tdp_pte_young(fmt, new) == tdp_pte_young(fmt, pte));
+	CHECK(is.accessed == was.accessed);
+	CHECK(tdp_pte_log_writes(fmt, new, level) == new);
+	if (model_hw_logs(level)) {
+		/* The next write sets the dirty bit, and is logged. */
+		CHECK(is.access == was.access && !is.dirty && is.has_dirty);
+		CHECK(!(is.access & TEST_W) ||
+		      hw_view(hw_access(new, level, TEST_W), level).dirty);
+	} else {
+		/* It faults; the fault gives back what it may. */
+		CHECK(is.access == (was.access & ~TEST_W));
+		CHECK(is.dirty == was.dirty && !tdp_pte_writable(fmt, new));
+	}
+	CHECK(hw_allows(sw_lockless(new, level), level) ==
+	      hw_allows(sw_lockless(pte, level), level));
+}
+
+static void test_log_writes(void)
+{
+	for_all_leaves(check_log_writes);
+}
+
+/* A huge leaf is what is made of any of its parts. */
+static void check_block(u64 phys, int level, unsigned int flags, u64 attr)
+{
+	tdp_pte_t huge = tdp_pte_make_leaf(fmt, phys >> 12, level, flags, attr);
+	tdp_pte_t part, block;
+	unsigned int last;
+	int i, l;
+
+	/* Not all values of all attributes mean something to hardware. */
+	if (hw_view(sw_restored(huge, level), level).bad)
+		return;
+	/* The first, the last, and any. */
+	for (i = 0; i < 3; i++) {
+		part = huge;
+		for (l = level; l > 1; l--) {
+			last = (1u << model_nr_bits(l - 1)) - 1;
+			part = tdp_pte_split_child(fmt, part, l,
+						   i < 2 ? i * last :
+							   rnd(last + 1));
+			block = tdp_pte_make_block(fmt, part, level, flags);
+			CHECK(block == huge, "%llx became %llx by %llx",
+			      (u64)huge, (u64)block, (u64)part);
+		}
+	}
+}
+
+/* The state and the permissions of the part do not matter. */
+static void check_block_flags(int level, unsigned int flags)
+{
+	kvm_pfn_t pfn = random_pfn(level);
+	tdp_pte_t leaves[MAX_LEAVES], huge;
+	unsigned int i, nr;
+	int l;
+
+	huge = tdp_pte_make_leaf(fmt, pfn, level, flags, model_attr());
+	for (l = 1; l < level; l++) {
+		u64 offset = rnd(model_span(level)) & ~(model_span(l) - 1);
+
+		nr = all_leaves(l, pfn + offset, leaves);
+		for (i = 0; i < nr; i++)
+			CHECK(tdp_pte_make_block(fmt, leaves[i], level,
+						 flags) == huge);
+	}
+}
+
+static void test_make_block(void)
+{
+	unsigned int i, nr, flags;
+	u64 b[MAX_BOUNDARIES], attr, attrs = model_attr_bits();
+	int level;
+
+	CHECK((model_attr() & attrs) == model_attr());
+	for (level = 2; level <= max_leaf_level(); level++) {
+		nr = boundaries(12 + model_shift(level), b);
+		for (flags = 0; flags < 16; flags++) {
+			if ((flags & TDP_WRITE) && !(flags & TDP_HOST_WRITE))
+				continue;
+			check_block_flags(level, flags);
+			attr = 0;
+			do {
+				for (i = 0; i < nr; i++)
+					check_block(b[i], level, flags, attr);
+				attr = (attr - attrs) & attrs;
+			} while (attr);
+		}
+	}
+}
+
 const struct test format_tests[] = {
 	{ "format_geometry", test_geometry },
 	{ "format_empty", test_empty },
@@ -451,7 +568,12 @@ const struct test format_tests[] = {
 	{ "format_volatile", test_volatile },
 	{ "format_downgrades", test_downgrades },
 	{ "format_split_child", test_split_child },
-	{ "format_states", test_states },
-	{ "format_block", test_block },
+	{ "format_queries", test_queries },
+	{ "format_mkold", test_mkold },
+	{ "format_mkyoung", test_mkyoung },
+	{ "format_mkwrite", test_mkwrite },
+	{ "format_mkexec", test_mkexec },
+	{ "format_log_writes", test_log_writes },
+	{ "format_make_block", test_make_block },
 	{ }
 };

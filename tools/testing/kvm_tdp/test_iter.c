@@ -136,18 +136,13 @@ static void test_edges(void)
 	tree_destroy(&t);
 }
 
-/* Change the entry where a walk is, in its body or behind its back. */
+/* Change the entry where a walk is, in its body. */
 static void change(struct tree *t, struct tdp_iter *iter)
 {
+	u64 attr = random_table_attr();
+	tdp_pte_t new;
 	void *table;
 
-	if (rnd(2)) {
-		/* Who may remove tables beside a walk freezes their entries. */
-		tree_set(t, max(iter->gfn, iter->next), iter->level,
-			 random_pte(iter->level),
-			 tdp_iter_kind(iter) == TDP_TABLE ? TDP_SHARED : rnd(2));
-		return;
-	}
 	switch (tdp_iter_kind(iter)) {
 	case TDP_NONE:
 	case TDP_ANNOTATED:
@@ -156,12 +151,15 @@ static void change(struct tree *t, struct tdp_iter *iter)
 			return;
 		table = alloc_table(iter->level - 1);
 		CHECK(tdp_iter_kind(iter) == TDP_LEAF ?
-		      tdp_iter_split(iter, &t->gather, NEW_TABLE(table), false) :
-		      tdp_iter_link(iter, &t->gather, NEW_TABLE(table)));
+		      tdp_iter_split(iter, &t->gather, NEW_TABLE(table, attr),
+				     rnd(2)) :
+		      tdp_iter_link(iter, &t->gather, NEW_TABLE(table, attr)));
 		break;
 	case TDP_TABLE:
-		CHECK(tdp_iter_set(iter, &t->gather, tdp_pte_none(fmt),
-				   rnd(2)));
+		new = tdp_pte_none(fmt);
+		if (rnd(2))
+			new = tdp_pte_unpin_table(fmt, iter->old);
+		CHECK(tdp_iter_set(iter, &t->gather, new, rnd(2)));
 		tdp_gather_flushed(&t->gather);
 		break;
 	case TDP_FROZEN:
@@ -170,66 +168,75 @@ static void change(struct tree *t, struct tdp_iter *iter)
 }
 
 /*
- * Bodies that change the current entry: the walk goes where it says then.  What
- * others do is seen, at the latest, when the walk meets frozen entries.
+ * Changes of the current entry.  Those of the body decide where the walk goes;
+ * those behind its back do not, even if the table is gone: then the walk finds
+ * out there, and restarts.
  */
 static void test_change(void)
 {
-	gfn_t start, end, max_gfn = tdp_fmt_end_gfn(fmt);
+	gfn_t start, end, from, max_gfn = tdp_fmt_end_gfn(fmt);
 	int round, changes, min_level, root = root_level();
 	struct tdp_iter iter;
 	struct tree t;
+	void *table;
+	u64 phys;
 
 	for (round = 0; round < 30; round++) {
-		bool removed = false;
-		int level = root;
 		gfn_t gfn;
+		int level = root;
 
 		tree_init(&t);
 		tree_fill(&t, rnd(12));
 		random_range(&start, &end);
 		min_level = random_level();
 		changes = 30;
+		table = NULL;
+		from = start;
 		gfn = start & ~(model_span(root) - 1);
 
 		rcu_read_lock();
 		for_each_tdp_pte(&iter, &t.pgt, start, end, min_level) {
-			tdp_pte_t *pte;
+			tdp_pte_t *pte = tree_find(&t, gfn, &(int){ level });
+			tdp_pte_t snapshot;
 
-			/* In a table that somebody else took away. */
-			if (tdp_iter_kind(&iter) == TDP_FROZEN) {
-				CHECK(removed);
-				removed = false;
-				tdp_iter_restart(&iter);
-				level = root;
-				gfn = iter.next & ~(model_span(root) - 1);
-				continue;
-			}
-			CHECK(!removed, "frozen entries are passed over");
-
-			pte = tree_find(&t, gfn, &(int){ level });
 			CHECK(gfn < end && gfn < max_gfn, "walked too far");
 			CHECK(iter.gfn == gfn && iter.level == level,
 			      "%llx at level %d, not %llx at level %d",
 			      iter.gfn, iter.level, gfn, level);
+			if (table) {
+				CHECK(tdp_table_to_page(iter.ptep) ==
+				      tdp_table_to_page(table));
+				CHECK(tdp_pte_kind(fmt, iter.old, level) <=
+				      TDP_FROZEN);
+				table = NULL;
+				tdp_iter_restart(&iter);
+				from = max(gfn, from);
+				level = root;
+				gfn = from & ~(model_span(level) - 1);
+				continue;
+			}
 			CHECK(iter.ptep == pte && iter.old == *pte);
 
 			if (changes && !rnd(3)) {
 				changes--;
 				change(&t, &iter);
+				CHECK(iter.old == *pte);
+			} else if (changes && !rnd(3)) {
+				changes--;
+				snapshot = iter.old;
+				tree_set(&t, max(gfn, iter.next), level,
+					 random_pte(level), rnd(2));
+				CHECK(iter.old == snapshot);
 			}
 
 			if (level > min_level &&
-			    tdp_pte_kind(fmt, *pte, level) == TDP_TABLE) {
+			    tdp_pte_kind(fmt, iter.old, level) == TDP_TABLE) {
+				phys = hw_view(iter.old, level).phys;
+				if (iter.old != *pte)
+					table = tdp_phys_to_table(phys);
 				level--;
-				gfn = max(gfn, iter.next) &
+				gfn = max(gfn, from) &
 				      ~(model_span(level) - 1);
-				continue;
-			}
-			/* Somebody else took the table away. */
-			if (level > min_level &&
-			    tdp_iter_kind(&iter) == TDP_TABLE) {
-				removed = true;
 				continue;
 			}
 			gfn += model_span(level);
@@ -312,6 +319,88 @@ static void test_restart(void)
 	}
 }
 
+/* A walk that is stopped ends there; the next one does not notice. */
+static void test_stop(void)
+{
+	struct tdp_iter iter;
+	unsigned int i, stop;
+	gfn_t start, end;
+	struct tree t;
+	int round;
+
+	for (round = 0; round < 60; round++) {
+		tree_init(&t);
+		tree_fill(&t, rnd(12));
+		random_range(&start, &end);
+		if (start == end)
+			end++;
+		model_visits(&t, start, end, 1);
+		/* Sometimes where it would have ended anyway. */
+		stop = rnd(4) ? rnd(nr_visits) : nr_visits - 1;
+
+		rcu_read_lock();
+		i = 0;
+		for_each_tdp_pte(&iter, &t.pgt, start, end, 1) {
+			CHECK(i <= stop, "at %llx, level %d", iter.gfn,
+			      iter.level);
+			CHECK(iter.gfn == visits[i].gfn &&
+			      iter.level == visits[i].level);
+			if (i++ < stop)
+				continue;
+			/* It wins over a restart. */
+			if (round & 1)
+				tdp_iter_restart(&iter);
+			tdp_iter_stop(&iter);
+			if (round & 2)
+				tdp_iter_restart(&iter);
+		}
+		CHECK(i == stop + 1);
+
+		i = 0;
+		for_each_tdp_pte(&iter, &t.pgt, start, end, 1) {
+			CHECK(i < nr_visits && iter.gfn == visits[i].gfn &&
+			      iter.level == visits[i].level);
+			i++;
+		}
+		CHECK(i == nr_visits, "%u of %u", i, nr_visits);
+		rcu_read_unlock();
+		tree_destroy(&t);
+	}
+}
+
+/* Down to what maps one gfn. */
+static void test_start(void)
+{
+	gfn_t gfn, end = tdp_fmt_end_gfn(fmt);
+	int i, level, root = root_level();
+	struct tdp_iter iter;
+	struct tree t;
+
+	tree_init(&t);
+	tree_fill(&t, 24);
+	rcu_read_lock();
+	for (i = 0; i < 200; i++) {
+		gfn = i ? random_gfn() : end - 1;
+		tdp_iter_start(&iter, &t.pgt, gfn);
+		CHECK(iter.next == gfn && iter.end == gfn + 1);
+		for (level = root; ; level--) {
+			tdp_pte_t *pte = tree_find(&t, gfn, &(int){ level });
+
+			CHECK(iter.level == level && iter.ptep == pte);
+			CHECK(iter.old == *pte);
+			CHECK(iter.gfn == (gfn & ~(model_span(level) - 1)));
+			if (tdp_iter_kind(&iter) != TDP_TABLE)
+				break;
+			tdp_iter_enter(&iter);
+		}
+		/* There is nothing else to visit. */
+		tdp_iter_advance(&iter);
+		CHECK(!iter.ptep);
+	}
+	rcu_read_unlock();
+	tree_destroy(&t);
+}
+
 static void test_inside(void)
 {
 	gfn_t max_gfn = tdp_fmt_end_gfn(fmt);
@@ -346,66 +435,13 @@ static void test_inside(void)
 	tree_destroy(&t);
 }
 
-/* A walk that is stopped sees no other entry, whatever else it is told. */
-static void test_stop(void)
-{
-	unsigned int round, steps, stop;
-	struct tdp_iter iter;
-	struct tree t;
-
-	for (round = 0; round < 60; round++) {
-		tree_init(&t);
-		tree_fill(&t, rnd(12));
-		steps = 0;
-		stop = rnd(40);
-		rcu_read_lock();
-		for_each_tdp_pte(&iter, &t.pgt, 0, -1ull, 1) {
-			CHECK(steps <= stop, "goes on");
-			if (steps++ != stop)
-				continue;
-			if (rnd(2))
-				tdp_iter_restart(&iter);
-			tdp_iter_stop(&iter);
-		}
-		rcu_read_unlock();
-		tree_destroy(&t);
-	}
-}
-
-/* The way down to a gfn is that of a walk over it alone. */
-static void test_down(void)
-{
-	struct tdp_iter iter;
-	struct tree t;
-	int i, level;
-
-	tree_init(&t);
-	tree_fill(&t, 24);
-	rcu_read_lock();
-	for (i = 0; i < 200; i++) {
-		gfn_t gfn = random_gfn();
-		tdp_pte_t *pte;
-
-		tdp_iter_start(&iter, &t.pgt, gfn);
-		while (tdp_iter_kind(&iter) == TDP_TABLE)
-			tdp_iter_enter(&iter);
-		level = 1;
-		pte = tree_find(&t, gfn, &level);
-		CHECK(iter.ptep == pte && iter.level == level &&
-		      iter.old == *pte);
-		CHECK(iter.gfn == (gfn & ~(model_span(level) - 1)));
-	}
-	rcu_read_unlock();
-	tree_destroy(&t);
-}
-
 const struct test iter_tests[] = {
 	{ "iter_walk", test_walk },
 	{ "iter_edges", test_edges },
 	{ "iter_change", test_change },
 	{ "iter_restart", test_restart },
-	{ "iter_inside", test_inside },
 	{ "iter_stop", test_stop },
-	{ "iter_down", test_down },
+	{ "iter_start", test_start },
+	{ "iter_inside", test_inside },
 	{ }
 };

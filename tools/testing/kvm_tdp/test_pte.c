@@ -18,8 +18,8 @@ static unsigned int samples(int level, tdp_pte_t *out)
 	out[nr++] = model_annotated(rnd(-1ull));
 	if (level > 1) {
 		out[nr++] = tdp_pte_make_table(fmt, 0x5000, 0);
+		out[nr++] = tdp_pte_make_table(fmt, 0x5000, model_pinned());
 		out[nr++] = tdp_pte_make_table(fmt, 0x7000, 0);
-		out[nr++] = tdp_pte_make_table(fmt, 0x7000, model_table_pin());
 	}
 	if (!model_leaf_allowed(level))
 		return nr;
@@ -43,9 +43,10 @@ static void check_change(tdp_pte_t old, tdp_pte_t new, int level)
 	enum tdp_kind to = tdp_pte_kind(fmt, new, level);
 	bool moved = from == to && (from == TDP_LEAF || from == TDP_TABLE) &&
 		     hw_view(old, level).phys != hw_view(new, level).phys;
+	bool removes = from == TDP_TABLE && to != TDP_TABLE;
 	enum tdp_flush flush = TDP_FLUSH_NOTHING;
 
-	if (from == TDP_TABLE && to != TDP_TABLE)
+	if (removes)
 		flush = TDP_FLUSH_TABLE;
 	else if (from == TDP_LEAF && to == TDP_LEAF)
 		flush = moved || tdp_pte_downgrades(fmt, old, new) ?
@@ -56,7 +57,7 @@ static void check_change(tdp_pte_t old, tdp_pte_t new, int level)
 	CHECK(c.leaves == (to == TDP_LEAF) - (from == TDP_LEAF));
 	CHECK(c.flush == flush, "%llx to %llx at level %d: %d, not %d",
 	      (u64)old, (u64)new, level, c.flush, flush);
-	CHECK(c.removes_table == (from == TDP_TABLE && to != TDP_TABLE));
+	CHECK(c.removes_table == removes);
 	CHECK(c.legal == !moved);
 }
 
@@ -88,7 +89,20 @@ static bool gather_same(const struct tdp_gather *a, const struct tdp_gather *b)
 	return a->start == b->start && a->end == b->end &&
 	       a->flush == b->flush && a->level == b->level &&
 	       a->removed == b->removed && a->tables == b->tables &&
+	       a->notes == b->notes && a->levels == b->levels &&
 	       !memcmp(a->leaves, b->leaves, sizeof(a->leaves));
+}
+
+/* The last change was traced as it was. */
+static void check_traced(const struct tdp_iter *iter, tdp_pte_t old,
+			 tdp_pte_t new, unsigned int nr)
+{
+	CHECK(traced.nr == nr);
+	CHECK(traced.pgt == iter->pgt && traced.gfn == iter->gfn &&
+	      traced.level == iter->level);
+	CHECK(traced.old == old && traced.new == new,
+	      "%llx to %llx was traced as %llx to %llx", (u64)old, (u64)new,
+	      traced.old, traced.new);
 }
 
 /* A lost race: nothing was done, and the snapshot is what is there now. */
@@ -97,6 +111,7 @@ static void check_lost(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 {
 	struct tdp_gather before;
 	struct tdp_iter iter;
+	unsigned int nr_traced;
 	void *table = NULL;
 	int accounted;
 	tdp_pte_t *pte;
@@ -104,6 +119,7 @@ static void check_lost(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 
 	tree_set(t, gfn, level, old, TDP_EXCLUSIVE);
 	accounted = nr_accounted;
+	nr_traced = traced.nr;
 	pte = tree_find(t, gfn, &level);
 	before = t->gather;
 	others_pte = others;
@@ -117,14 +133,15 @@ static void check_lost(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 		done = tdp_iter_set(&iter, &t->gather, model_annotated(7),
 				    TDP_SHARED);
 	else if (tdp_iter_kind(&iter) == TDP_LEAF)
-		done = tdp_iter_split(&iter, &t->gather, NEW_TABLE(table), false);
+		done = tdp_iter_split(&iter, &t->gather, NEW_TABLE(table, 0),
+				      rnd(2));
 	else
-		done = tdp_iter_link(&iter, &t->gather, NEW_TABLE(table));
+		done = tdp_iter_link(&iter, &t->gather, NEW_TABLE(table, 0));
 	store_hook = NULL;
 	CHECK(!done);
 	CHECK(*pte == others && iter.old == others);
 	CHECK(gather_same(&before, &t->gather));
-	CHECK(accounted == nr_accounted);
+	CHECK(accounted == nr_accounted && nr_traced == traced.nr);
 	rcu_read_unlock();
 
 	if (table)
@@ -158,13 +175,14 @@ static void test_lost(void)
 }
 
 /*
- * The store of an exclusive owner: what hardware and lockless paths do to a leaf
- * between its snapshot and its store counts for the flush.
+ * The store of an exclusive owner: what hardware and lockless paths do to a
+ * leaf between its snapshot and its store is not lost, and counts for the flush.
  */
 static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 			    tdp_pte_t others, tdp_pte_t new)
 {
 	tdp_pte_t *pte = tree_find(t, gfn, &level);
+	unsigned int nr_traced = traced.nr;
 	struct tdp_gather g;
 	struct tdp_iter iter;
 
@@ -179,9 +197,9 @@ static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 	store_hook = NULL;
 	rcu_read_unlock();
 
-	CHECK(*pte == new);
-	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush,
-	      "%llx changed to %llx is lost", (u64)old, (u64)others);
+	CHECK(*pte == new && iter.old == new);
+	check_traced(&iter, others, new, nr_traced + 1);
+	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush);
 	*pte = tdp_pte_none(fmt);
 }
 
@@ -221,6 +239,213 @@ static void test_exclusive(void)
 			}
 		}
 	}
+	tree_destroy(&t);
+}
+
+/* One attempt to change a leaf, which owes nothing. */
+static void check_update(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
+			 tdp_pte_t others, tdp_pte_t new)
+{
+	tdp_pte_t *pte = tree_find(t, gfn, &level);
+	struct tdp_gather before = t->gather;
+	unsigned int nr_traced = traced.nr;
+	int accounted = nr_accounted;
+	bool won = old == others;
+	struct tdp_iter iter;
+
+	*pte = old;
+	others_pte = others;
+
+	rcu_read_lock();
+	stand(t, &iter, gfn, level);
+	store_hook = others_store;
+	CHECK(tdp_iter_update(&iter, new) == won);
+	store_hook = NULL;
+	rcu_read_unlock();
+
+	CHECK(*pte == (won ? new : others), "%llx, %llx by others, is %llx",
+	      (u64)old, (u64)others, (u64)*pte);
+	CHECK(iter.old == *pte && iter.level == level);
+	if (won)
+		check_traced(&iter, old, new, nr_traced + 1);
+	CHECK(traced.nr == nr_traced + won);
+	CHECK(gather_same(&before, &t->gather));
+	CHECK(accounted == nr_accounted);
+	*pte = old;
+}
+
+static void test_update(void)
+{
+	tdp_pte_t leaves[MAX_LEAVES], s[MAX_SAMPLES];
+	unsigned int i, j, nr, nr_s;
+	struct tree t;
+	int level;
+
+	tree_init(&t);
+	for (level = 1; level <= max_leaf_level(); level++) {
+		nr = all_leaves(level, random_pfn(level), leaves);
+		nr_s = samples(level, s);
+		tree_set(&t, 0, level, leaves[0], TDP_EXCLUSIVE);
+		for (i = 0; i < nr; i++) {
+			tdp_pte_t old = leaves[i], new = leaves[rnd(nr)];
+			tdp_pte_t fixed = sw_lockless(old, level);
+
+			for (j = 0; j < nr; j++)
+				check_update(&t, 0, level, old, old, leaves[j]);
+			check_update(&t, 0, level, old, fixed, new);
+			/* Also if others did just that. */
+			check_update(&t, 0, level, old, fixed, fixed);
+			check_update(&t, 0, level, old,
+				     hw_access(old, level, TEST_W), new);
+			for (j = 0; j < nr_s; j++)
+				check_update(&t, 0, level, old, s[j], new);
+		}
+		tree_set(&t, 0, level, leaves[0], TDP_EXCLUSIVE);
+	}
+	tree_destroy(&t);
+}
+
+static void check_update_bug(struct tree *t, int level, tdp_pte_t old,
+			     tdp_pte_t new, int warnings)
+{
+	tdp_pte_t *pte = tree_find(t, 0, &level), was = *pte;
+	struct tdp_iter iter;
+
+	*pte = old;
+	rcu_read_lock();
+	stand(t, &iter, 0, level);
+	expect_warnings = warnings;
+	tdp_iter_update(&iter, new);
+	CHECK(!expect_warnings, "%llx became %llx", (u64)old, (u64)new);
+	rcu_read_unlock();
+	*pte = was;
+}
+
+/* An update is for leaves, and maps the same. */
+static void test_update_bugs(void)
+{
+	unsigned int i, nr;
+	struct tree t;
+	int level;
+
+	tree_init(&t);
+	for (level = 1; level <= max_leaf_level(); level++) {
+		tdp_pte_t leaf = tdp_pte_make_leaf(fmt, 0, level, TDP_YOUNG, 0);
+		tdp_pte_t none = tdp_pte_none(fmt);
+		tdp_pte_t frozen = tdp_pte_frozen(fmt);
+		tdp_pte_t leaves[MAX_LEAVES];
+
+		tree_set(&t, 0, level, leaf, TDP_EXCLUSIVE);
+		/* These have the leaf's address, so that they warn once. */
+		check_update_bug(&t, level, none, leaf, 1);
+		check_update_bug(&t, level, frozen, leaf, 1);
+		check_update_bug(&t, level, leaf, none, 1);
+		check_update_bug(&t, level, leaf, frozen, 1);
+		check_update_bug(&t, level, none, none, 2);
+		if (level > 1) {
+			tdp_pte_t table = tdp_pte_make_table(fmt, 0, 0);
+
+			check_update_bug(&t, level, table, leaf, 1);
+			check_update_bug(&t, level, leaf, table, 1);
+			check_update_bug(&t, level, table,
+					 tdp_pte_unpin_table(fmt, table), 2);
+		}
+
+		nr = all_leaves(level, model_span(level), leaves);
+		for (i = 0; i < nr; i++) {
+			check_update_bug(&t, level, leaf, leaves[i], 1);
+			check_update_bug(&t, level, leaves[i], leaf, 1);
+		}
+	}
+	tree_destroy(&t);
+}
+
+/* The same table, remembered differently. */
+static void check_same_table(struct tree *t, struct tdp_iter *iter, u64 attr,
+			     enum tdp_mode mode)
+{
+	int root = root_level(), level = root;
+	tdp_pte_t *pte = tree_find(t, 0, &level);
+	tdp_pte_t old = *pte, new, others;
+	struct tdp_gather before = t->gather;
+	unsigned int nr_traced = traced.nr;
+
+	new = tdp_pte_make_table(fmt, hw_view(old, root).phys, attr);
+
+	/* Who loses leaves it as others made it. */
+	if (mode == TDP_SHARED) {
+		others = tdp_pte_make_table(fmt, hw_view(old, root).phys,
+					    attr ^ model_pinned());
+		*pte = new;
+		stand(t, iter, 0, root);
+		others_pte = others;
+		store_hook = others_store;
+		CHECK(!tdp_iter_set(iter, &t->gather, old, mode));
+		store_hook = NULL;
+		CHECK(*pte == others && iter->old == others);
+		CHECK(traced.nr == nr_traced);
+		*pte = old;
+	}
+
+	stand(t, iter, 0, root);
+	CHECK(tdp_iter_set(iter, &t->gather, new, mode));
+	CHECK(*pte == new && iter->old == new);
+	check_traced(iter, old, new, nr_traced + 1);
+	CHECK(gather_same(&before, &t->gather));
+	CHECK(tdp_pte_table_pinned(fmt, *pte) == !!(attr & model_pinned()));
+	check_counts(t);
+}
+
+static void test_same_table(void)
+{
+	int i, l, root = root_level();
+	struct tdp_gather before;
+	tdp_pte_t *pte, leaf;
+	struct tdp_iter iter;
+	struct tree t;
+	void *other;
+
+	if (root == 1)
+		test_skip("no tables");
+	tree_init(&t);
+	leaf = tdp_pte_make_leaf(fmt, 5, 1, TDP_YOUNG, model_attr());
+	tree_set(&t, 0, 1, leaf, TDP_SHARED);
+	rcu_read_lock();
+	for (i = 0; i < 20; i++)
+		check_same_table(&t, &iter, random_table_attr(), i & 1);
+
+	/* The walk goes on into it, and all is there. */
+	stand(&t, &iter, 0, root);
+	CHECK(tdp_iter_set(&iter, &t.gather,
+			   tdp_pte_unpin_table(fmt, iter.old), TDP_SHARED));
+	for (l = root - 1; l; l--) {
+		iter.min_level = 1;
+		tdp_iter_advance(&iter);
+		CHECK(iter.level == l && iter.gfn == 0);
+	}
+	CHECK(iter.old == leaf);
+
+	/* Another one is a bug, and nothing more is broken by it. */
+	other = alloc_table(root - 1);
+	for (i = TDP_SHARED; i <= TDP_EXCLUSIVE; i++) {
+		tdp_pte_t old;
+
+		l = root;
+		pte = tree_find(&t, 0, &l);
+		old = *pte;
+		before = t.gather;
+		stand(&t, &iter, 0, root);
+		expect_warnings = 1;
+		CHECK(tdp_iter_set(&iter, &t.gather,
+				   tdp_pte_make_table(fmt,
+						      tdp_table_to_phys(other),
+						      0), i));
+		CHECK(!expect_warnings);
+		CHECK(gather_same(&before, &t.gather));
+		*pte = old;
+	}
+	rcu_read_unlock();
+	free_unlinked(other);
 	tree_destroy(&t);
 }
 
@@ -266,11 +491,72 @@ static void test_bugs(void)
 	tree_destroy(&t);
 }
 
+/* Splits one huge leaf, with or without execute permission for its parts. */
+static void check_split(int level, kvm_pfn_t pfn, tdp_pte_t huge, bool exec)
+{
+	unsigned int access = hw_allows(huge, level);
+	unsigned int back = hw_allows(sw_restored(huge, level), level);
+	int i, l, nr = 1 << model_nr_bits(level - 1);
+	u64 attr = random_table_attr();
+	struct tdp_gather before;
+	struct tdp_iter iter;
+	struct tree t;
+	tdp_pte_t *pte;
+
+	/* What is old allows nothing yet. */
+	if (exec) {
+		access |= access ? TEST_X : 0;
+		back |= TEST_X;
+	}
+
+	tree_init(&t);
+	tree_set(&t, 0, level, huge, TDP_SHARED);
+	before = t.gather;
+
+	rcu_read_lock();
+	stand(&t, &iter, 0, level);
+	CHECK(tdp_iter_split(&iter, &t.gather,
+			     NEW_TABLE(alloc_table(level - 1), attr), exec));
+	rcu_read_unlock();
+
+	/* No debt. */
+	before.tables++;
+	before.leaves[level - 1]--;
+	before.leaves[level - 2] += nr;
+	before.levels |= 1u << (level - 2);
+	CHECK(gather_same(&before, &t.gather));
+	check_counts(&t);
+
+	l = level;
+	pte = tree_find(&t, 0, &l);
+	CHECK(*pte == iter.old && hw_view(*pte, level).table);
+	CHECK((*pte & model_table_marks()) == attr);
+	check_traced(&iter, huge, *pte, traced.nr);
+
+	for (i = 0; i < nr; i++) {
+		gfn_t gfn = i * model_span(level - 1);
+		struct view v;
+
+		l = level - 1;
+		pte = tree_find(&t, gfn, &l);
+		v = hw_view(*pte, l);
+		CHECK(l == level - 1 && !v.table && !v.bad);
+		CHECK(v.phys == (pfn + gfn) << 12);
+		CHECK(v.access == access, "%llx became %llx", (u64)huge,
+		      (u64)*pte);
+		CHECK(hw_allows(sw_restored(*pte, l), l) == back);
+		CHECK(v.accessed == hw_view(huge, level).accessed);
+		CHECK(v.dirty == hw_view(huge, level).dirty);
+		CHECK(sw_marks(*pte) == sw_marks(huge));
+	}
+	tree_destroy(&t);
+}
+
 static void test_split(void)
 {
-	int level, i;
-	unsigned int n, nr;
 	tdp_pte_t leaves[MAX_LEAVES];
+	unsigned int n, nr;
+	int level;
 
 	if (max_leaf_level() == 1)
 		test_skip("no huge leaves");
@@ -279,164 +565,19 @@ static void test_split(void)
 
 		nr = all_leaves(level, pfn, leaves);
 		for (n = 0; n < nr; n++) {
-			struct tdp_gather before;
-			struct tdp_iter iter;
-			struct tree t;
-
-			tree_init(&t);
-			tree_set(&t, 0, level, leaves[n], TDP_SHARED);
-			before = t.gather;
-
-			rcu_read_lock();
-			stand(&t, &iter, 0, level);
-			CHECK(tdp_iter_split(&iter, &t.gather,
-					     NEW_TABLE(alloc_table(level - 1)),
-					     false));
-			rcu_read_unlock();
-
-			/* No debt. */
-			before.tables++;
-			before.leaves[level - 1]--;
-			before.leaves[level - 2] += 1 << model_nr_bits(level - 1);
-			CHECK(gather_same(&before, &t.gather));
-			check_counts(&t);
-
-			for (i = 0; i < 1 << model_nr_bits(level - 1); i++) {
-				gfn_t gfn = i * model_span(level - 1);
-				int l = level - 1;
-				tdp_pte_t *pte = tree_find(&t, gfn, &l);
-				struct view v = hw_view(*pte, l);
-
-				CHECK(l == level - 1 && !v.table && !v.bad);
-				CHECK(v.phys == (pfn + gfn) << 12);
-				CHECK(v.access == hw_allows(leaves[n], level));
-			}
-			tree_destroy(&t);
-		}
-	}
-}
-
-/*
- * The update of a leaf that others may change at the same time: done whole, or
- * not at all and then the snapshot is what the others made.
- */
-static void check_update(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
-			 tdp_pte_t others, tdp_pte_t new)
-{
-	struct tdp_gather before = t->gather;
-	tdp_pte_t *pte = tree_find(t, gfn, &level);
-	struct tdp_iter iter;
-	bool done;
-
-	*pte = old;
-	others_pte = others;
-	rcu_read_lock();
-	stand(t, &iter, gfn, level);
-	store_hook = others_store;
-	done = tdp_iter_update(&iter, new);
-	store_hook = NULL;
-	rcu_read_unlock();
-
-	CHECK(done == (others == old));
-	CHECK(*pte == (done ? new : others) && iter.old == *pte);
-	CHECK(gather_same(&before, &t->gather));
-	*pte = tdp_pte_none(fmt);
-}
-
-static void test_update(void)
-{
-	tdp_pte_t leaves[MAX_LEAVES];
-	gfn_t gfn = random_gfn();
-	struct tdp_iter iter;
-	unsigned int i, nr;
-	struct tree t;
-	int level;
-
-	tree_init(&t);
-	for (level = root_level(); level; level--) {
-		tree_set(&t, gfn, level, tdp_pte_none(fmt), TDP_EXCLUSIVE);
-		if (!model_leaf_allowed(level))
-			continue;
-		nr = all_leaves(level, random_pfn(level), leaves);
-		for (i = 0; i < nr; i++) {
-			tdp_pte_t old = leaves[i], new = leaves[rnd(nr)];
-
-			check_update(&t, gfn, level, old, old, new);
-			check_update(&t, gfn, level, old, leaves[rnd(nr)], new);
-			check_update(&t, gfn, level, old, tdp_pte_none(fmt),
-				     new);
-			check_update(&t, gfn, level, old, tdp_pte_frozen(fmt),
-				     new);
-		}
-
-		/* It maps nothing that was not mapped, and no other memory. */
-		rcu_read_lock();
-		stand(&t, &iter, gfn, level);
-		expect_warnings = 1;
-		iter.old = leaves[0];
-		tdp_iter_update(&iter, tdp_pte_make_leaf(fmt,
-							 tdp_pte_pfn(fmt, leaves[0]) ^
-							 model_span(level), level,
-							 TDP_YOUNG, model_attr()));
-		CHECK(!expect_warnings);
-		rcu_read_unlock();
-	}
-	tree_destroy(&t);
-}
-
-/* A split that grants execution, and remembers why it was made. */
-static void test_split_exec(void)
-{
-	struct tdp_new_table new = { .attr = model_table_pin() };
-	tdp_pte_t leaves[MAX_LEAVES];
-	unsigned int i, n, nr;
-	struct tdp_iter iter;
-	struct tree t;
-	int level;
-
-	for (level = 2; level <= max_leaf_level(); level++) {
-		nr = all_leaves(level, 0, leaves);
-		for (n = 0; n < nr; n++) {
-			tdp_pte_t *table;
-
-			tree_init(&t);
-			tree_set(&t, 0, level, leaves[n], TDP_SHARED);
-			rcu_read_lock();
-			stand(&t, &iter, 0, level);
-			new.table = alloc_table(level - 1);
-			CHECK(tdp_iter_split(&iter, &t.gather, &new, true));
-			CHECK(tdp_pte_table_pinned(fmt, iter.old));
-			CHECK(!hw_view(iter.old, level).bad);
-			table = tdp_pte_table(fmt, iter.old);
-			for (i = 0; i < 1u << model_nr_bits(level - 1); i++) {
-				tdp_pte_t was = tdp_pte_split_child(fmt, leaves[n],
-								    level, i);
-
-				CHECK(table[i] == tdp_pte_mkexec(fmt, was));
-			}
-
-			/* The same table, remembered differently. */
-			expect_warnings = 0;
-			CHECK(tdp_iter_set(&iter, &t.gather,
-					   tdp_pte_unpin_table(fmt, iter.old),
-					   TDP_SHARED));
-			CHECK(!tdp_pte_table_pinned(fmt, iter.old));
-			CHECK(tdp_pte_table(fmt, iter.old) == table);
-			CHECK(!t.gather.removed &&
-			      t.gather.flush == TDP_FLUSH_NOTHING);
-			rcu_read_unlock();
-			check_counts(&t);
-			tree_destroy(&t);
+			check_split(level, pfn, leaves[n], false);
+			check_split(level, pfn, leaves[n], true);
 		}
 	}
 }
 
 const struct test pte_tests[] = {
-	{ "pte_update", test_update },
-	{ "pte_split_exec", test_split_exec },
 	{ "pte_change", test_pairs },
 	{ "pte_lost", test_lost },
 	{ "pte_exclusive", test_exclusive },
+	{ "pte_update", test_update },
+	{ "pte_update_bugs", test_update_bugs },
+	{ "pte_same_table", test_same_table },
 	{ "pte_bugs", test_bugs },
 	{ "pte_split", test_split },
 	{ }

@@ -36,9 +36,20 @@ static void test_gather(void)
 		if (nr)
 			CHECK(g.level == (levels & (levels - 1) ? 0 :
 					  __builtin_ctz(levels)));
+		CHECK(tdp_gather_is_empty(&g) == !nr);
 		g.tables = 5;
 		tdp_gather_flushed(&g);
 		CHECK(!g.end && !g.flush && !g.level && g.tables == 5);
+		CHECK(!tdp_gather_is_empty(&g));
+
+		/* Counts of which nothing remains are still to be settled. */
+		g.tables = 0;
+		CHECK(tdp_gather_is_empty(&g));
+		i = 1 + rnd(TDP_MAX_LEVELS);
+		tdp_gather_leaves(&g, i, 3);
+		CHECK(g.leaves[i - 1] == 3 && g.levels == 1u << (i - 1));
+		tdp_gather_leaves(&g, i, -3);
+		CHECK(!g.leaves[i - 1] && !tdp_gather_is_empty(&g));
 	}
 }
 
@@ -48,6 +59,39 @@ static void test_gather(void)
  */
 static struct counts raced;
 static enum tdp_mode race_mode;
+
+/* Give notes to some of the tables that are linked; how many? */
+static int note_tables(tdp_pte_t *table, int level)
+{
+	int i, noted = 0;
+	u64 phys;
+
+	if (rnd(2)) {
+		tdp_table_set_note(tdp_table_to_page(table), table);
+		noted++;
+	}
+	for (i = 0; i < 1 << model_nr_bits(level); i++) {
+		if (tdp_pte_kind(fmt, table[i], level) != TDP_TABLE)
+			continue;
+		phys = hw_view(table[i], level).phys;
+		noted += note_tables(tdp_phys_to_table(phys), level - 1);
+	}
+	return noted;
+}
+
+/* As the owner of a walk does, before the tables may go. */
+static void take_notes_back(struct tdp_gather *g)
+{
+	struct page *page;
+
+	for (page = g->removed; page; page = tdp_removed_next(page)) {
+		if (!tdp_table_note(page))
+			continue;
+		CHECK(tdp_table_note(page) == page_table(page));
+		tdp_table_set_note(page, NULL);
+		g->notes--;
+	}
+}
 
 static void race_removal(tdp_pte_t *entry, int level)
 {
@@ -66,7 +110,8 @@ static void race_removal(tdp_pte_t *entry, int level)
 	if (level > 1 && !rnd(64)) {
 		table = alloc_table(level - 1);
 		tdp_account_table(table, 1);
-		*entry = tdp_pte_make_table(fmt, tdp_table_to_phys(table), 0);
+		*entry = tdp_pte_make_table(fmt, tdp_table_to_phys(table),
+					    random_table_attr());
 		raced.tables++;
 	} else {
 		*entry = random_pte(level);
@@ -106,8 +151,12 @@ static void check_remove(struct tree *t, tdp_pte_t new, enum tdp_mode mode)
 	struct tdp_gather g, owed;
 	struct counts c = { };
 	struct tdp_iter iter;
+	tdp_pte_t *table;
+	int notes;
 
-	count_tree(tdp_phys_to_table(hw_view(*pte, root).phys), root - 1, &c);
+	table = tdp_phys_to_table(hw_view(*pte, root).phys);
+	count_tree(table, root - 1, &c);
+	notes = note_tables(table, root - 1);
 	memset(&raced, 0, sizeof(raced));
 	race_mode = mode;
 	tdp_gather_init(&g);
@@ -128,9 +177,16 @@ static void check_remove(struct tree *t, tdp_pte_t new, enum tdp_mode mode)
 		CHECK(g.leaves[i] == -c.leaves[i] - raced.leaves[i],
 		      "%d leaves, %d, and %d by others", g.leaves[i],
 		      c.leaves[i], raced.leaves[i]);
+		/* Or nobody settles the counts. */
+		CHECK(!g.leaves[i] || (g.levels & (1u << i)));
 		t->gather.leaves[i] += g.leaves[i] + raced.leaves[i];
 	}
 	t->gather.tables += g.tables + raced.tables;
+	t->gather.levels |= g.levels;
+
+	CHECK(g.notes == notes, "%d of %d notes", g.notes, notes);
+	take_notes_back(&g);
+	CHECK(!g.notes, "%d notes are not there", g.notes);
 
 	/* Not before the flush; not before readers are gone. */
 	CHECK(!nr_freed);
@@ -169,6 +225,54 @@ static void test_remove(void)
 		tree_destroy(&t);
 		nr_freed = 0;
 	}
+}
+
+/* Notes that are not taken back, in the tables that the flush would free. */
+static void test_notes(void)
+{
+	struct tdp_new_table new = {};
+	int root = root_level();
+	struct tdp_iter iter;
+	struct tdp_gather g;
+	struct page *page;
+	struct tree t;
+
+	if (root == 1)
+		test_skip("no tables");
+	tree_init(&t);
+
+	/* What the last user of the page left there is no note. */
+	new.table = alloc_table(root - 1);
+	new.note = NULL;
+	page = tdp_table_to_page(new.table);
+	tdp_table_set_note(page, &root);
+	rcu_read_lock();
+	stand(&t, &iter, 0, root);
+	CHECK(tdp_iter_link(&iter, &t.gather, &new));
+	CHECK(!tdp_table_note(page));
+	CHECK(tdp_iter_set(&iter, &t.gather, tdp_pte_none(fmt), TDP_SHARED));
+	CHECK(!t.gather.notes);
+	tdp_gather_flushed(&t.gather);
+
+	new.table = alloc_table(root - 1);
+	new.note = &t;
+	page = tdp_table_to_page(new.table);
+	CHECK(tdp_iter_link(&iter, &t.gather, &new));
+	CHECK(tdp_table_note(page) == &t);
+	CHECK(tdp_iter_set(&iter, &t.gather, tdp_pte_none(fmt), TDP_SHARED));
+
+	/* They are a debt that no other flush pays. */
+	tdp_gather_init(&g);
+	tdp_gather_flushed(&g);
+	CHECK(t.gather.notes == 1);
+	expect_warnings = 1;
+	tdp_gather_flushed(&t.gather);
+	CHECK(!expect_warnings);
+
+	tdp_table_set_note(page, NULL);
+	t.gather.notes = 0;
+	rcu_read_unlock();
+	tree_destroy(&t);
 }
 
 /* More tables than one RCU callback may free; that is checked where it runs. */
@@ -306,54 +410,10 @@ static void test_random(void)
 	tree_destroy(&t);
 }
 
-/*
- * The note of a table is counted when the table is removed, and must be taken
- * back before the table is freed.
- */
-static void test_notes(void)
-{
-	int level, with, notes;
-	struct tdp_iter iter;
-	struct page *page;
-	struct tree t;
-
-	for (level = 2; level <= root_level(); level++) {
-		for (with = 0; with < 2; with++) {
-			struct tdp_new_table new = {
-				.table = alloc_table(level - 1),
-				.note = with ? &t : NULL,
-			};
-
-			tree_init(&t);
-			tree_set(&t, 0, level, tdp_pte_none(fmt), TDP_SHARED);
-			/* What the last user of the page left. */
-			page = tdp_table_to_page(new.table);
-			tdp_table_set_note(page, &level);
-
-			rcu_read_lock();
-			stand(&t, &iter, 0, level);
-			CHECK(tdp_iter_link(&iter, &t.gather, &new));
-			CHECK(tdp_table_note(page) == new.note);
-			CHECK(tdp_iter_set(&iter, &t.gather, tdp_pte_none(fmt),
-					   TDP_SHARED));
-			rcu_read_unlock();
-
-			notes = t.gather.notes;
-			CHECK(notes == with && t.gather.removed == page);
-			expect_warnings = with;
-			tdp_gather_flushed(&t.gather);
-			CHECK(!expect_warnings);
-			t.gather.notes = 0;
-			tdp_table_set_note(page, NULL);
-			tree_destroy(&t);
-		}
-	}
-}
-
 const struct test table_tests[] = {
-	{ "table_notes", test_notes },
 	{ "table_gather", test_gather },
 	{ "table_remove", test_remove },
+	{ "table_notes", test_notes },
 	{ "table_batches", test_batches },
 	{ "table_random", test_random },
 	{ }

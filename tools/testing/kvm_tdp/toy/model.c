@@ -52,14 +52,24 @@ u64 model_attr(void)
 	return 2u << 8;
 }
 
+u64 model_attr_bits(void)
+{
+	return 3u << 8;
+}
+
 u64 model_table_attr(void)
 {
 	return 0;
 }
 
-u64 model_table_pin(void)
+u64 model_table_marks(void)
 {
-	return BIT(7);
+	return 3u << 10;
+}
+
+u64 model_pinned(void)
+{
+	return 1u << 10;
 }
 
 bool model_hw_logs(int level)
@@ -96,7 +106,7 @@ struct view hw_view(tdp_pte_t pte, int level)
 	if (pte & 1)
 		return (struct view) { .phys = 0 };
 	v.table = pte & 2;
-	v.bad = v.table && (level == 1 || (pte & 0x64));
+	v.bad = v.table && (level == 1 || (pte & 0xe4));
 	v.bad |= !v.table && (v.phys & ((0x1000ull << model_shift(level)) - 1));
 	v.access = TEST_R | (pte & 4 ? 0 : TEST_W) | (pte & 8 ? TEST_X : 0);
 	v.accessed = pte & 0x10;
@@ -107,6 +117,11 @@ struct view hw_view(tdp_pte_t pte, int level)
 tdp_pte_t hw_access(tdp_pte_t pte, int level, unsigned int access)
 {
 	return hw_view(pte, level).access & access ? pte | 0x10 : pte;
+}
+
+tdp_pte_t sw_restored(tdp_pte_t pte, int level)
+{
+	return pte;
 }
 
 tdp_pte_t sw_lockless(tdp_pte_t pte, int level)

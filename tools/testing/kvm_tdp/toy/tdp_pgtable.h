@@ -17,8 +17,8 @@ typedef u32 tdp_pte_t;
 #define TOY_ACCESSED	BIT(4)
 #define TOY_MMU_WRITE	BIT(5)	/* ignored by hardware */
 #define TOY_HOST_WRITE	BIT(6)	/* ignored by hardware */
-#define TOY_PINNED	BIT(7)	/* of tables, ignored by hardware */
-#define TOY_ATTR	(BIT(8) | BIT(9))	/* memory type */
+#define TOY_ATTR	(BIT(8) | BIT(9))
+#define TOY_PINNED	BIT(10)	/* of tables, ignored by hardware */
 #define TOY_ADDR	(~0u << 12)
 
 #define TOY_NONE	TOY_INVALID
@@ -172,10 +172,10 @@ static inline tdp_pte_t toy_pte_make_block(const struct tdp_fmt *fmt,
 					   tdp_pte_t part, int level,
 					   unsigned int flags)
 {
-	kvm_pfn_t pfn = toy_pte_pfn(fmt, part);
+	unsigned int shift = toy_fmt_level_shift(fmt, level);
 
-	pfn &= ~((1ull << toy_fmt_level_shift(fmt, level)) - 1);
-	return toy_pte_make_leaf(fmt, pfn, level, flags, part & TOY_ATTR);
+	return toy_pte_make_leaf(fmt, toy_pte_pfn(fmt, part) >> shift << shift,
+				 level, flags, part & TOY_ATTR);
 }
 
 #define tdp_pte_make_block toy_pte_make_block
@@ -187,28 +187,6 @@ static inline bool toy_pte_writable(const struct tdp_fmt *fmt, tdp_pte_t pte)
 
 #define tdp_pte_writable toy_pte_writable
 
-static inline bool toy_pte_young(const struct tdp_fmt *fmt, tdp_pte_t pte)
-{
-	return pte & TOY_ACCESSED;
-}
-
-#define tdp_pte_young toy_pte_young
-
-static inline tdp_pte_t toy_pte_mkold(const struct tdp_fmt *fmt, tdp_pte_t pte)
-{
-	return pte & ~TOY_ACCESSED;
-}
-
-#define tdp_pte_mkold toy_pte_mkold
-
-static inline tdp_pte_t toy_pte_mkyoung(const struct tdp_fmt *fmt,
-					tdp_pte_t pte)
-{
-	return pte | TOY_ACCESSED;
-}
-
-#define tdp_pte_mkyoung toy_pte_mkyoung
-
 static inline bool toy_pte_host_writable(const struct tdp_fmt *fmt,
 					 tdp_pte_t pte)
 {
@@ -216,22 +194,6 @@ static inline bool toy_pte_host_writable(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_host_writable toy_pte_host_writable
-
-static inline bool toy_pte_may_mkwrite(const struct tdp_fmt *fmt,
-				       tdp_pte_t pte)
-{
-	return pte & TOY_MMU_WRITE;
-}
-
-#define tdp_pte_may_mkwrite toy_pte_may_mkwrite
-
-static inline tdp_pte_t toy_pte_mkwrite(const struct tdp_fmt *fmt,
-					tdp_pte_t pte)
-{
-	return (pte | TOY_ACCESSED) & ~TOY_RDONLY;
-}
-
-#define tdp_pte_mkwrite toy_pte_mkwrite
 
 static inline bool toy_pte_executable(const struct tdp_fmt *fmt, tdp_pte_t pte)
 {
@@ -256,6 +218,36 @@ static inline bool toy_pte_allows(const struct tdp_fmt *fmt, tdp_pte_t pte,
 
 #define tdp_pte_allows toy_pte_allows
 
+static inline bool toy_pte_may_mkwrite(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte & TOY_MMU_WRITE;
+}
+
+#define tdp_pte_may_mkwrite toy_pte_may_mkwrite
+
+static inline tdp_pte_t toy_pte_mkwrite(const struct tdp_fmt *fmt,
+					tdp_pte_t pte)
+{
+	return (pte | TOY_ACCESSED) & ~TOY_RDONLY;
+}
+
+#define tdp_pte_mkwrite toy_pte_mkwrite
+
+static inline tdp_pte_t toy_pte_mkyoung(const struct tdp_fmt *fmt,
+					tdp_pte_t pte)
+{
+	return pte | TOY_ACCESSED;
+}
+
+#define tdp_pte_mkyoung toy_pte_mkyoung
+
+static inline tdp_pte_t toy_pte_mkold(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte & ~TOY_ACCESSED;
+}
+
+#define tdp_pte_mkold toy_pte_mkold
+
 static inline tdp_pte_t toy_pte_log_writes(const struct tdp_fmt *fmt,
 					   tdp_pte_t pte, int level)
 {
@@ -263,6 +255,13 @@ static inline tdp_pte_t toy_pte_log_writes(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_log_writes toy_pte_log_writes
+
+static inline bool toy_pte_young(const struct tdp_fmt *fmt, tdp_pte_t pte)
+{
+	return pte & TOY_ACCESSED;
+}
+
+#define tdp_pte_young toy_pte_young
 
 static inline tdp_pte_t toy_pte_wrprot_tracked(const struct tdp_fmt *fmt,
 					       tdp_pte_t pte)

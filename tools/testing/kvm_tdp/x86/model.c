@@ -46,15 +46,17 @@ static const struct test_format formats[] = {
 	/* Levels, physical address bits, NPT, A/D bits, execute-only. */
 	{ "ept_ad_4", 4, 46, false, true, true },
 	{ "ept_ad_5", 5, 52, false, true, true },
-	{ "ept_pml_4", 4, 46, false, true, true, .pml = true },
-	{ "ept_pml_5", 5, 52, false, true, false, .pml = true },
 	{ "ept_ad_noxonly_4", 4, 39, false, true, false },
 	{ "ept_ad_noxonly_5", 5, 52, false, true, false },
+	{ "ept_pml_4", 4, 52, false, true, true, .pml = true },
+	{ "ept_pml_5", 5, 46, false, true, true, .pml = true },
+	{ "ept_pml_noxonly_4", 4, 48, false, true, false, .pml = true },
 	{ "ept_noad_4", 4, 52, false, false, true, AD_DISABLED },
 	{ "ept_noad_5", 5, 50, false, false, true, AD_DISABLED },
 	/* The end lies within the first entry of the root. */
 	{ "ept_noad_noxonly_4", 4, 36, false, false, false, AD_DISABLED },
 	{ "ept_noad_noxonly_5", 5, 52, false, false, false, AD_DISABLED },
+	/* Nested guests on a CPU with PML, which must not be used for them. */
 	{ "ept_wrprot_4", 4, 52, false, true, true, AD_WRPROT_ONLY },
 	{ "ept_wrprot_5", 5, 52, false, true, true, AD_WRPROT_ONLY },
 	{ "npt_4", 4, 48, true, true },
@@ -64,6 +66,9 @@ static const struct test_format formats[] = {
 };
 
 static const struct test_format *tf;
+
+/* Memory type and "ignore PAT". */
+#define EPT_ATTR	GENMASK_ULL(6, 3)
 
 /* As kvm_mmu_set_ept_masks() does. */
 static struct tdp_fmt ept_fmt(void)
@@ -77,8 +82,7 @@ static struct tdp_fmt ept_fmt(void)
 		.host_write	= EPT_HOST,
 		.mmu_write	= EPT_MMU,
 		.acc_track	= EPT_R | PT_W | EPT_X,
-		.leaf_attr	= GENMASK_ULL(6, 3),
-		.hw_log		= tf->pml,
+		.leaf_attr	= EPT_ATTR,
 		.addr		= GENMASK_ULL(51, 12),
 	};
 }
@@ -109,6 +113,7 @@ const char *model_use(unsigned int nr)
 	tf = &formats[nr];
 	x86_fmt = tf->npt ? npt_fmt() : ept_fmt();
 	x86_fmt.ad_type = tf->ad_type;
+	x86_fmt.hw_log = tf->pml;
 	x86_fmt.root_level = tf->levels;
 	x86_fmt.end_gfn = BIT_ULL(min(tf->phys_bits - 12, tf->levels * 9));
 	fmt = &x86_fmt;
@@ -121,18 +126,27 @@ u64 model_attr(void)
 	return tf->npt ? tf->enc : 6ull << 3 | BIT_ULL(6);
 }
 
+u64 model_attr_bits(void)
+{
+	return tf->npt ? tf->enc : EPT_ATTR;
+}
+
 u64 model_table_attr(void)
 {
 	return tf->enc;
 }
 
-/* "The NX huge page mitigation made it": ignored by hardware in tables. */
-u64 model_table_pin(void)
+u64 model_table_marks(void)
+{
+	return GENMASK_ULL(62, 54);
+}
+
+u64 model_pinned(void)
 {
 	return BIT_ULL(54);
 }
 
-/* PML logs a write when it sets the dirty bit of a 4K page. */
+/* PML has an entry for a write, however large the leaf. */
 bool model_hw_logs(int level)
 {
 	return tf->pml && level == 1;
@@ -171,7 +185,7 @@ static struct view ept_view(u64 pte, int level, u64 below)
 	v.bad = (pte & 3) == 2 || ((pte & 7) == 4 && !tf->exec_only);
 	if (leaf) {
 		v.bad |= type == 2 || type == 3 || type == 7 || (pte & below);
-		v.attr = pte & GENMASK_ULL(6, 3);
+		v.attr = pte & EPT_ATTR;
 	} else {
 		v.bad |= pte & (level >= 4 ? GENMASK_ULL(7, 3) :
 					     GENMASK_ULL(6, 3));
@@ -233,8 +247,7 @@ tdp_pte_t hw_access(tdp_pte_t pte, int level, unsigned int access)
 	return pte;
 }
 
-/* The most that the lockless fault path makes of a leaf. */
-tdp_pte_t sw_lockless(tdp_pte_t pte, int level)
+tdp_pte_t sw_restored(tdp_pte_t pte, int level)
 {
 	u64 saved = (EPT_R | EPT_X) << SW_SAVED;
 
@@ -242,6 +255,13 @@ tdp_pte_t sw_lockless(tdp_pte_t pte, int level)
 		pte |= (pte & saved) >> SW_SAVED;
 		pte &= ~saved;
 	}
+	return pte;
+}
+
+/* The most that the lockless fault path makes of a leaf. */
+tdp_pte_t sw_lockless(tdp_pte_t pte, int level)
+{
+	pte = sw_restored(pte, level);
 	return pte & (tf->npt ? NPT_MMU : EPT_MMU) ? pte | PT_W : pte;
 }
 
