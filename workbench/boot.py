@@ -282,8 +282,8 @@ def _boot_dir(target, variant):
     die(f"cannot make a directory for the boot in {base}")
 
 
-def _qemu(target, image, initrd, cmdline, serial):
-    command = QEMU[target.name].split() + QEMU_COMMON.split() + serial
+def _qemu(target, image, initrd, cmdline, serial, cpu=""):
+    command = (QEMU[target.name] + cpu).split() + QEMU_COMMON.split() + serial
     if not shutil.which(command[0]):
         die(f"the emulator {command[0]} is missing (./tdp run names the packages)")
     return command + ["-kernel", str(image), "-initrd", str(initrd), "-append", cmdline]
@@ -357,9 +357,9 @@ class _Terminal:
         os.close(self.slave)
 
 
-def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False):
+def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu=""):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
-    it comes. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    it comes; cpu: more of QEMU's CPU features (",+la57"). Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [
@@ -382,7 +382,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
         stdio = dict(stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave,
                      env={**os.environ, "TERM": "xterm"})
     else:
-        command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}"])
+        command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}"], cpu)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 

@@ -55,6 +55,8 @@ NPT = CORE + """
     dirty_log_perf_test -b 16M -v 2 -g
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
     dirty_log_page_splitting_test -b 64M -s anonymous_hugetlb_2mb
+    dirty_log_page_splitting_test -b 64M -s anonymous_thp
+    tdp_mmu_cost -b 16
     max_guest_memory_test -m 1 -s 1 -c 2
     pre_fault_memory_test
     guest_memfd_test
@@ -79,6 +81,7 @@ NX = """
     kvm_page_table_test -b 16M -v 2 -s anonymous_thp
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
+    tdp_mmu_cost -b 16
     nx_huge_pages_test -t 887563923 -p 100 -r
     state_test
     svm_vmcall_test
@@ -90,6 +93,8 @@ EPT = """
     demand_paging_test -b 4M -u MISSING -v 1
     demand_paging_test -b 2M -u MISSING -v 2
     dirty_log_perf_test -b 4M -v 1
+    dirty_log_perf_test -b 4M -v 1 -s anonymous_thp
+    tdp_mmu_cost -b 4
     kvm_page_table_test -b 4M -v 1
     vmx_dirty_log_test
     vmx_apic_access_test
@@ -133,6 +138,39 @@ RISCV = """
 """
 
 
+# Shadow paging: with TDP but not the common MMU, and without TDP.
+SHADOW = """
+    demand_paging_test -b 8M -v 2
+    dirty_log_perf_test -b 8M -v 2
+    dirty_log_perf_test -b 8M -v 2 -s anonymous_thp
+    kvm_page_table_test -b 16M -v 2
+    memslot_modification_stress_test -i 10 -v 2
+    set_memory_region_test
+    tdp_mmu_cost -b 8
+"""
+
+LA57 = """
+    demand_paging_test -b 16M -v 2
+    demand_paging_test -b 8M -u MISSING -v 2
+    dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
+    dirty_log_page_splitting_test -b 64M -s anonymous_thp
+    kvm_page_table_test -b 16M -v 2 -s anonymous_thp
+    memslot_modification_stress_test -i 10 -v 2
+    tdp_mmu_cost -b 16
+    svm_vmcall_test
+"""
+
+# Without A/D bits leaves are access-tracked; without PML writes are caught by W.
+EPT_LEAVES = """
+    demand_paging_test -b 4M -v 1
+    dirty_log_perf_test -b 4M -v 1
+    kvm_page_table_test -b 4M -v 1
+    access_tracking_perf_test -b 2M -v 1
+    vmx_dirty_log_test
+    tdp_mmu_cost -b 4
+"""
+
+
 @dataclass(frozen=True)
 class Boot:
     name: str
@@ -140,6 +178,8 @@ class Boot:
     tests: str
     variant: str = ""
     cmdline: str = ""
+    cpu: str = ""
+    shadow: bool = False    # the common MMU is switched off
 
 
 NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_huge_pages_recovery_period_ms=100"
@@ -148,9 +188,14 @@ NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_h
 PLAN = (
     Boot("npt", "npt", NPT, cmdline="hugepages=128"),
     Boot("npt-nx", "npt", NX, cmdline=NX_FORCE),
+    Boot("npt-la57", "npt", LA57, cpu=",+la57"),
+    Boot("npt-no-tdp-mmu", "npt", SHADOW, cmdline="kvm.tdp_mmu=N", shadow=True),
+    Boot("npt-no-npt", "npt", SHADOW, cmdline="kvm_amd.npt=0", shadow=True),
     Boot("npt-lockdep", "npt", CORE, variant="lockdep"),
     Boot("npt-preempt-none", "npt", CORE, variant="preempt-none"),
     Boot("ept", "ept", EPT),
+    Boot("ept-no-ad", "ept", EPT_LEAVES, cmdline="kvm_intel.eptad=0"),
+    Boot("ept-no-pml", "ept", EPT_LEAVES, cmdline="kvm_intel.pml=0"),
     Boot("arm64", "arm64", ARM64),
     Boot("arm64-nvhe", "arm64-nvhe", ARM64),
     Boot("riscv", "riscv", RISCV),
@@ -240,7 +285,7 @@ def pages_touched(args):
 
 def check_core(report, item, result):
     """On x86 the common MMU handles the faults of an ordinary VM: all of them, so at least one for each page."""
-    if TARGETS[item.target].arch != "x86":
+    if TARGETS[item.target].arch != "x86" or item.shadow:
         return
     runs = [r for r in result.results if r.name == "demand_paging_test" and r.verdict == "ok"]
     lines = [f"{r.title}: {r.faults} faults by virt/kvm/mmu for {pages_touched(r.args)} pages"
@@ -268,7 +313,8 @@ def run_boot(report, item, src, known):
             note += "; it passes though it is in known-failures"
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
-    result = boot.boot(target, image, selftests, tests, item.variant, item.cmdline, on_result=point)
+    result = boot.boot(target, image, selftests, tests, item.variant, item.cmdline, on_result=point,
+                       cpu=item.cpu)
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, result)

@@ -49,7 +49,7 @@ typedef u64 kvm_pfn_t;
 
 /* Checks that the kernel's configuration can leave out are made here. */
 #define CONFIG_KVM_PROVE_MMU	1
-#define IS_ENABLED(option)	(option)
+#define IS_ENABLED(CONFIG_option)	(CONFIG_option)
 
 /* A warning fails the test that runs, unless the test asked for it. */
 bool test_warn(bool cond, const char *file, int line, const char *what);

@@ -31,8 +31,11 @@ bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 	bool young = false;
 
 	rcu_read_lock();
-	for_each_kvm_tdp_root_rcu(tdp, root, range->slot->as_id) {
+	list_for_each_entry_rcu(root, &tdp->roots, link) {
 		const struct tdp_fmt *fmt = root->pgt.fmt;
+
+		if (root->as_id != range->slot->as_id)
+			continue;
 
 		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
 				 1) {
@@ -65,7 +68,10 @@ bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 	bool young = false;
 
 	rcu_read_lock();
-	for_each_kvm_tdp_root_rcu(tdp, root, range->slot->as_id) {
+	list_for_each_entry_rcu(root, &tdp->roots, link) {
+		if (root->as_id != range->slot->as_id)
+			continue;
+
 		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
 				 1) {
 			young = tdp_iter_kind(&iter) == TDP_LEAF &&

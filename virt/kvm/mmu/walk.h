@@ -158,20 +158,4 @@ struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
 	     root;							\
 	     root = kvm_tdp_next_root(tdp, root, as_id, valid_only))
 
-/**
- * for_each_kvm_tdp_root_rcu() - Visit all roots of an address space
- * @tdp: the MMU
- * @root: the current root, invalid ones included
- * @_as_id: address space
- *
- * For advisory walks: a root can be on its way out, its tree empty.
- *
- * Context: RCU read-side critical section around the loop; mmu_lock need not be
- *	    held.
- */
-#define for_each_kvm_tdp_root_rcu(tdp, root, _as_id)			\
-	list_for_each_entry_rcu(root, &(tdp)->roots, link)		\
-		if ((root)->as_id != (_as_id)) {			\
-		} else
-
 #endif /* __KVM_TDP_WALK_H */

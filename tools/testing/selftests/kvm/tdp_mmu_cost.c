@@ -60,14 +60,14 @@ static void guest_code(void)
 		uint64_t op = READ_ONCE(cmd.op);
 
 		for (off = 0; off < cmd.bytes; off += cmd.stride) {
-			volatile uint64_t *p = (uint64_t *)(GVA + off);
+			uint64_t *p = (uint64_t *)(GVA + off);
 
 			switch (op) {
 			case OP_READ:
-				(void)*p;
+				READ_ONCE(*p);
 				break;
 			case OP_WRITE:
-				*p = off;
+				WRITE_ONCE(*p, off);
 				break;
 			case OP_EXITS:
 #ifdef __x86_64__
@@ -300,7 +300,7 @@ int main(int argc, char *argv[])
 	npages = bytes / SZ_4K;
 	bitmap = bitmap_zalloc(npages);
 
-	vm = __vm_create_with_one_vcpu(&vcpu, 2 * bytes / SZ_2M + 64, guest_code);
+	vm = __vm_create_with_one_vcpu(&vcpu, npages, guest_code);
 	virt_map(vm, GVA, GPA, npages);
 
 	run("4K", false);
