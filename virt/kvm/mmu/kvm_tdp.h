@@ -286,6 +286,7 @@ static inline bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
 int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn);
 
+#ifdef __KVM_HAVE_ARCH_TDP_TABLES
 /**
  * kvm_arch_tdp_prepare_table() - A fault is about to link a table
  * @root: the root
@@ -297,6 +298,9 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
  *
  * Context: mmu_lock held for read, RCU read-side critical section.
  */
+void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
+				struct kvm_tdp_fault *fault, int level,
+				struct tdp_new_table *new);
 
 /**
  * kvm_arch_tdp_table_linked() - A table was linked, or not
@@ -308,6 +312,7 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
  *
  * Context: mmu_lock held for read, RCU read-side critical section.
  */
+void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note, bool linked);
 
 /**
  * kvm_arch_tdp_table_removed() - A table was removed
@@ -316,11 +321,6 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
  *
  * Context: mmu_lock held, RCU read-side critical section.
  */
-#ifdef __KVM_HAVE_ARCH_TDP_TABLES
-void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
-				struct kvm_tdp_fault *fault, int level,
-				struct tdp_new_table *new);
-void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note, bool linked);
 void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note);
 #else
 static inline void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
