@@ -30,7 +30,7 @@ PANIC_PATIENCE = 15     # from a panic's first line to the end of its trace
 END_PATIENCE = 10       # from the last line to power off
 
 # An instrumented kernel is slower: factor on the tests' timeouts.
-SLOW_VARIANT = {"lockdep": 3}
+SLOW_VARIANT = {"lockdep": 3, "kasan": 3}
 # In Bochs time is instructions, and a second of the guest's clock (the TSC, 3.5 GHz) takes about so many real ones.
 SLOW_CLOCK = {"ept": 50}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 # Kernels for x86 besides the plain one, each with a fragment configs/<variant>.config.
-VARIANTS = ("", "lockdep", "preempt-none")
+VARIANTS = ("", "lockdep", "preempt-none", "kasan")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,6 @@ EPT = """
     demand_paging_test -b 2M -u MISSING -v 2
     dirty_log_perf_test -b 4M -v 1
     dirty_log_perf_test -b 4M -v 1 -s anonymous_thp
-    tdp_mmu_cost -b 4
     kvm_page_table_test -b 4M -v 1
     vmx_dirty_log_test
     vmx_apic_access_test
@@ -167,7 +166,7 @@ EPT_LEAVES = """
     kvm_page_table_test -b 4M -v 1
     access_tracking_perf_test -b 2M -v 1
     vmx_dirty_log_test
-    tdp_mmu_cost -b 4
+    tdp_mmu_cost -b 2
 """
 
 
