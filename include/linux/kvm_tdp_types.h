@@ -12,8 +12,7 @@ struct kvm;
  * struct kvm_tdp - a TDP MMU: page-table trees that are flushed together
  * @kvm: the VM whose memslots the trees map
  * @roots: all roots, also the invalid ones that are still referenced.  Walked
- *	   with mmu_lock held (for read: under RCU as well), changed under
- *	   @roots_lock.
+ *	   under RCU or with mmu_lock held for write, changed under @roots_lock.
  * @roots_lock: protects changes of @roots.  Taken inside mmu_lock.
  * @nr_tables: tables linked in all trees, roots not counted
  *

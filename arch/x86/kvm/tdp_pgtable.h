@@ -454,4 +454,28 @@ static inline bool x86_tdp_pte_downgrades(const struct tdp_fmt *fmt,
 
 #define tdp_pte_downgrades x86_tdp_pte_downgrades
 
+/*
+ * W, now or by a lockless write fault, takes what shadow paging and the host
+ * allow.  What EPT suppresses #VE with is part of every table and leaf, whatever
+ * else an access-tracked leaf gave up; so it is of NONE and FROZEN.
+ */
+static inline bool x86_tdp_pte_consistent(const struct tdp_fmt *fmt,
+					  tdp_pte_t pte, int level)
+{
+	enum tdp_kind kind = x86_tdp_pte_kind(fmt, pte, level);
+	u64 present = fmt->present & ~fmt->acc_track;
+
+	if (kind != TDP_TABLE && kind != TDP_LEAF)
+		return true;
+	if ((pte & present) != present)
+		return false;
+	if (kind == TDP_TABLE)
+		return true;
+	if (pte & fmt->mmu_write)
+		return pte & fmt->host_write;
+	return !(pte & X86_TDP_WRITE);
+}
+
+#define tdp_pte_consistent x86_tdp_pte_consistent
+
 #endif /* __KVM_X86_TDP_PGTABLE_H */

@@ -102,6 +102,7 @@ static void check_table(tdp_pte_t pte, int level, u64 phys, u64 marks)
 	CHECK((pte & model_table_marks()) == marks, "%llx, not %llx",
 	      (u64)pte & model_table_marks(), marks);
 	CHECK(tdp_pte_table_pinned(fmt, pte) == !!(marks & model_pinned()));
+	CHECK(tdp_pte_consistent(fmt, pte, level));
 }
 
 static void test_table(void)
@@ -134,6 +135,7 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 			      (flags & TDP_EXEC ? TEST_X : 0);
 	unsigned int marks = flags & (TDP_WRITE | TDP_HOST_WRITE);
 	struct view v = hw_view(pte, level);
+	unsigned int bit;
 
 	CHECK(tdp_pte_kind(fmt, pte, level) == TDP_LEAF);
 	CHECK(tdp_pte_pfn(fmt, pte) == phys >> 12);
@@ -152,6 +154,23 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 	}
 	CHECK(v.accessed == (v.has_accessed && (flags & TDP_YOUNG)));
 	CHECK(v.dirty == (v.has_dirty && (flags & TDP_WRITE)));
+
+	CHECK(tdp_pte_consistent(fmt, pte, level));
+	for (bit = 0; bit < 64; bit++) {
+		tdp_pte_t cut = pte & ~BIT_ULL(bit);
+
+		if (tdp_pte_kind(fmt, cut, level) == TDP_LEAF &&
+		    hw_view(cut, level).ve)
+			CHECK(!tdp_pte_consistent(fmt, cut, level));
+	}
+}
+
+/* The guest may write what the host does not let it write. */
+static tdp_pte_t overwritable(u64 phys, int level, unsigned int flags)
+{
+	return tdp_pte_make_leaf(fmt, phys >> 12, level,
+				 (flags | TDP_WRITE) & ~TDP_HOST_WRITE,
+				 model_attr());
 }
 
 static void test_leaf(void)
@@ -165,8 +184,15 @@ static void test_leaf(void)
 		for (i = 0; i < nr; i++) {
 			for (flags = 0; flags < 16; flags++) {
 				if ((flags & TDP_WRITE) &&
-				    !(flags & TDP_HOST_WRITE))
+				    !(flags & TDP_HOST_WRITE)) {
+					tdp_pte_t bad = overwritable(b[i],
+								     level,
+								     flags);
+
+					CHECK(!tdp_pte_consistent(fmt, bad,
+								  level));
 					continue;
+				}
 				check_leaf(tdp_pte_make_leaf(fmt, b[i] >> 12,
 							     level, flags,
 							     model_attr()),

@@ -486,6 +486,14 @@ static void test_bugs(void)
 		CHECK(!expect_warnings);
 		CHECK(t.gather.flush == TDP_FLUSH_LEAF);
 		tdp_gather_flushed(&t.gather);
+
+		/* Writable to the guest, but not to the host. */
+		expect_warnings = 1;
+		CHECK(tdp_iter_set(&iter, &t.gather,
+				   tdp_pte_make_leaf(fmt, 4, 1,
+						     TDP_YOUNG | TDP_WRITE, 0),
+				   mode));
+		CHECK(!expect_warnings);
 		rcu_read_unlock();
 	}
 	tree_destroy(&t);

@@ -85,7 +85,7 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		 *	mark dirty		protect, flush
 		 *
 		 * Whatever the order, the page ends up not writable or marked.
-		 * The cmpxchg and the log's bit operation are fully ordered.
+		 * The cmpxchg and what clears the bits are fully ordered.
 		 * Who finds the entry installed but not yet marked (a spurious
 		 * fault) can go on: the mark comes before this vCPU leaves KVM.
 		 */

@@ -89,6 +89,20 @@ struct kvm_tdp_fault {
 	int level;
 };
 
+/**
+ * struct kvm_tdp_pinned - a table that faults had to leave in place
+ * @root: its root, referenced for who gets this
+ * @gfn: a gfn that the table spans
+ * @level: level of the entry that points to it
+ * @keep: leave the table, and let faults put a leaf in its place; else zap it
+ */
+struct kvm_tdp_pinned {
+	struct kvm_tdp_root *root;
+	gfn_t gfn;
+	int level;
+	bool keep;
+};
+
 void kvm_tdp_init(struct kvm_tdp *tdp, struct kvm *kvm);
 void kvm_tdp_destroy(struct kvm_tdp *tdp);
 
@@ -154,8 +168,7 @@ bool kvm_tdp_write_protect_gfn(struct kvm_tdp *tdp,
 			       const struct kvm_memory_slot *slot, gfn_t gfn,
 			       int min_level);
 
-void kvm_tdp_zap_table(struct kvm_tdp_root *root, gfn_t gfn, int level);
-void kvm_tdp_unpin_table(struct kvm_tdp_root *root, gfn_t gfn, int level);
+void kvm_tdp_release_pinned(struct kvm_tdp *tdp, unsigned long nr);
 
 int kvm_tdp_get_walk(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t *ptes);
 
@@ -280,8 +293,9 @@ static inline bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
  * mapping of the whole block; 1 for memory that must not be recovered (private,
  * or logged).
  *
- * Context: mmu_lock held for read; no invalidation that overlaps is in
- *	    progress.
+ * Context: mmu_lock held for read.  The primary MMU may be about to change its
+ *	    mapping: the answer decides whether a table stays; who maps a leaf
+ *	    checks for invalidations afterwards.
  */
 int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn);
@@ -294,7 +308,7 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
  * @level: level of the entry that will point to the table
  * @new: the table; set its @attr and @note if there is something to remember
  *
- * Optional, together with the two that follow: __KVM_HAVE_ARCH_TDP_TABLES.
+ * Optional, together with the three that follow: __KVM_HAVE_ARCH_TDP_TABLES.
  *
  * Context: mmu_lock held for read, RCU read-side critical section.
  */
@@ -322,6 +336,20 @@ void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note, bool linked);
  * Context: mmu_lock held, RCU read-side critical section.
  */
 void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note);
+
+/**
+ * kvm_arch_tdp_next_pinned() - The next pinned table to release
+ * @tdp: the MMU
+ * @pinned: out: the table
+ *
+ * Chooses a table only once: by the next call it need not be gone.
+ *
+ * Return: false if there is none.
+ *
+ * Context: mmu_lock held for read, RCU read-side critical section.
+ */
+bool kvm_arch_tdp_next_pinned(struct kvm_tdp *tdp,
+			      struct kvm_tdp_pinned *pinned);
 #else
 static inline void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
 					      struct kvm_tdp_fault *fault,
@@ -337,6 +365,12 @@ static inline void kvm_arch_tdp_table_linked(struct kvm_tdp *tdp, void *note,
 
 static inline void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note)
 {
+}
+
+static inline bool kvm_arch_tdp_next_pinned(struct kvm_tdp *tdp,
+					    struct kvm_tdp_pinned *pinned)
+{
+	return false;
 }
 #endif
 

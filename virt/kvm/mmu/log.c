@@ -36,11 +36,7 @@ static bool kvm_tdp_log_leaf(struct tdp_iter *iter)
  */
 void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
 {
-	struct kvm_tdp_walk walk = {
-		.mode = TDP_SHARED,
-		.may_yield = true,
-		.flush_later = true,
-	};
+	struct kvm_tdp_walk walk = { .mode = TDP_SHARED, .may_yield = true };
 	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
 

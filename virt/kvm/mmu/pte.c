@@ -68,6 +68,13 @@ struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 	return c;
 }
 
+/* What is about to be installed; the check costs a little on every path. */
+static void tdp_pte_assert(const struct tdp_fmt *fmt, tdp_pte_t pte, int level)
+{
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MMU))
+		WARN_ON_ONCE(!tdp_pte_consistent(fmt, pte, level));
+}
+
 /* Return: what was there. */
 static tdp_pte_t tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
 {
@@ -167,6 +174,8 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	if (WARN_ON_ONCE(tdp_iter_kind(iter) == TDP_FROZEN))
 		return false;
 
+	tdp_pte_assert(fmt, new, iter->level);
+
 	/* The first format that needs it brings breaking and making along. */
 	WARN_ON_ONCE(tdp_pte_need_bbm(fmt, old, new, iter->level));
 
@@ -213,6 +222,7 @@ bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new)
 {
 	tdp_pte_t old = iter->old;
 
+	tdp_pte_assert(iter->pgt->fmt, new, iter->level);
 	if (IS_ENABLED(CONFIG_KVM_PROVE_MMU)) {
 		WARN_ON_ONCE(tdp_iter_kind(iter) != TDP_LEAF);
 		WARN_ON_ONCE(tdp_pte_kind(iter->pgt->fmt, new, iter->level) !=
@@ -285,6 +295,7 @@ bool tdp_iter_split(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	for (i = 0; i < nr; i++)
 		child[i] = tdp_pte_split_child(fmt, huge, level, i);
+	tdp_pte_assert(fmt, child[0], level - 1);
 
 	if (!tdp_iter_link(iter, gather, new))
 		return false;

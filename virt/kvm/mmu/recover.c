@@ -78,28 +78,38 @@ static bool kvm_tdp_make_block(struct kvm *kvm, const struct tdp_iter *iter,
 	return true;
 }
 
+/* Could the block of the table at the walk's entry be mapped by a leaf? */
+static bool kvm_tdp_can_recover(struct kvm *kvm,
+				const struct kvm_memory_slot *slot,
+				const struct tdp_iter *iter)
+{
+	return tdp_fmt_leaf_allowed(iter->pgt->fmt, iter->level) &&
+	       tdp_iter_inside(iter, slot->base_gfn) &&
+	       kvm_arch_tdp_recover_level(kvm, slot, iter->gfn) >= iter->level;
+}
+
 /*
- * May the table at the walk's entry become a leaf?
+ * What takes the place of the table at the walk's entry.
  *
  * A leaf maps more than the table does.  Pages of the block whose invalidation
  * is in progress must not come back: they were zapped already, and will be freed.
  * What is invalidated later needs mmu_lock for write to begin with, so that it
  * finds the leaf.
+ *
+ * Where there can be no leaf now the table goes all the same, or the guest's
+ * memory would stay in small pages for good: present ones cause no more faults.
  */
-static bool kvm_tdp_can_recover(struct kvm *kvm,
-				const struct kvm_memory_slot *slot,
-				const struct tdp_iter *iter)
+static tdp_pte_t kvm_tdp_recovered(struct kvm *kvm, const struct tdp_iter *iter)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	tdp_pte_t block;
 
-	if (!tdp_fmt_leaf_allowed(fmt, iter->level))
-		return false;
-	if (!tdp_iter_inside(iter, slot->base_gfn))
-		return false;
-	if (mmu_invalidate_retry_range(kvm, kvm->mmu_invalidate_seq, iter->gfn,
-				       iter->gfn + tdp_span(fmt, iter->level)))
-		return false;
-	return kvm_arch_tdp_recover_level(kvm, slot, iter->gfn) >= iter->level;
+	if (!mmu_invalidate_retry_range(kvm, kvm->mmu_invalidate_seq, iter->gfn,
+					iter->gfn + tdp_span(fmt, iter->level)) &&
+	    kvm_tdp_make_block(kvm, iter, &block))
+		return block;
+
+	return tdp_pte_none(fmt);
 }
 
 /**
@@ -119,7 +129,6 @@ void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 	struct kvm_tdp_walk walk = { .mode = TDP_SHARED, .may_yield = true };
 	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
-	tdp_pte_t block;
 
 	lockdep_assert_held(&tdp->kvm->slots_lock);
 
@@ -135,9 +144,9 @@ void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 				continue;
 			if (!kvm_tdp_can_recover(tdp->kvm, slot, iter))
 				continue;
-			if (!kvm_tdp_make_block(tdp->kvm, iter, &block))
-				continue;
-			if (tdp_iter_set(iter, &walk.gather, block, TDP_SHARED))
+			if (tdp_iter_set(iter, &walk.gather,
+					 kvm_tdp_recovered(tdp->kvm, iter),
+					 TDP_SHARED))
 				trace_kvm_tdp_recover(root->as_id, iter->gfn,
 						      iter->level);
 		}

@@ -114,5 +114,8 @@ int kvm_tdp_split_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
 int kvm_tdp_split_range(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
 			gfn_t start, gfn_t end)
 {
+	/* mmu_lock is dropped: slots, and so roots, must stay nevertheless. */
+	lockdep_assert_held(&tdp->kvm->slots_lock);
+
 	return kvm_tdp_split(tdp, slot, start, end, TDP_EXCLUSIVE);
 }

@@ -339,6 +339,26 @@ static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
 #endif
 
 /**
+ * tdp_pte_consistent() - May there be such an entry?
+ * @fmt: the format
+ * @pte: an entry of any kind
+ * @level: its level
+ *
+ * For assertions of what the format promises beyond the meaning of its parts.
+ *
+ * Return: false if one of the format's functions made what it must not make.
+ */
+#ifndef tdp_pte_consistent
+static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
+					      tdp_pte_t pte, int level)
+{
+	return true;
+}
+
+#define tdp_pte_consistent default_tdp_pte_consistent
+#endif
+
+/**
  * tdp_pte_need_bbm() - Does replacing an entry need break-before-make?
  * @fmt: the format
  * @old: the entry, of any kind

@@ -70,10 +70,6 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
  */
 void kvm_tdp_walk_pay(struct kvm_tdp_walk *walk)
 {
-	if (walk->flush_later) {
-		KVM_BUG_ON(walk->gather.removed, walk->root->tdp->kvm);
-		walk->gather.flush = TDP_FLUSH_NOTHING;
-	}
 	kvm_tdp_settle(walk->root, &walk->gather);
 }
 

@@ -14,11 +14,9 @@
  *	     with before the next time
  * @mode: whether mmu_lock is held for read or for write
  * @may_yield: give way to waiters and to the scheduler
- * @flush_later: flushes are the caller's, after the walk and outside mmu_lock.
- *		 Only for walks that remove no mapping and no table.
  *
- * Zero, but for the last three, before the first walk.  A walk that ended leaves
- * it fit for the next.
+ * Before the first walk set @mode and @may_yield, and leave all else zero.  A
+ * walk that ended leaves it fit for the next.
  */
 struct kvm_tdp_walk {
 	struct kvm_tdp_root *root;
@@ -27,7 +25,6 @@ struct kvm_tdp_walk {
 	gfn_t yielded;
 	enum tdp_mode mode;
 	bool may_yield;
-	bool flush_later;
 };
 
 void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk);

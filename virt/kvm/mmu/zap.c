@@ -10,12 +10,11 @@
 #include "trace.h"
 
 static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
-			     enum tdp_mode mode, bool may_yield, int level)
+			     enum tdp_mode mode, bool may_yield, int level,
+			     int min_level)
 {
 	struct kvm_tdp_walk walk = { .mode = mode, .may_yield = may_yield };
 	struct tdp_iter *iter = &walk.iter;
-	/* What is smaller than the pass's tables went in the passes before. */
-	int min_level = level == 2 ? 1 : level;
 
 	for_each_kvm_tdp_pte(&walk, root, start, end, min_level) {
 again:
@@ -61,24 +60,34 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
-	int level;
+	int level = 2;
 
 	trace_kvm_tdp_zap(root->as_id, start, end, mode == TDP_EXCLUSIVE,
 			  root->invalid);
 
+	/*
+	 * A fault or a recovery can put a leaf in the place of a level 3 table
+	 * in one step, so that must never stall: prove it when roots go.
+	 */
+	if (IS_ENABLED(CONFIG_KVM_PROVE_MMU) && root->invalid &&
+	    tdp_fmt_leaf_allowed(fmt, 3))
+		level = 3;
+
 	/* The first pass is due even if no table lies in the range. */
-	kvm_tdp_zap_pass(root, start, end, mode, may_yield, 2);
+	kvm_tdp_zap_pass(root, start, end, mode, may_yield, level, 1);
 	if (end - start < tdp_span(fmt, 2) && end < tdp_fmt_end_gfn(fmt))
 		return;
 	end = min(end, tdp_fmt_end_gfn(fmt));
 
-	for (level = 3; level <= tdp_fmt_root_level(fmt); level++) {
+	while (++level <= tdp_fmt_root_level(fmt)) {
 		gfn_t first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
 					    level);
 
 		if (tdp_entry_end(fmt, first, level) > end)
 			break;
-		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level);
+		/* What is smaller than the pass's tables went before. */
+		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
+				 level);
 	}
 }
 

@@ -21,7 +21,6 @@ int kvm_mmu_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
 
 void kvm_mmu_init_tdp_nx(struct kvm *kvm);
 int kvm_mmu_topup_tdp_nx(struct kvm_vcpu *vcpu);
-void kvm_mmu_recover_tdp_nx(struct kvm *kvm, unsigned long nr);
 #ifdef CONFIG_KVM_TDP_MMU
 int kvm_mmu_create_tdp_nx_cache(void);
 void kvm_mmu_destroy_tdp_nx_cache(void);

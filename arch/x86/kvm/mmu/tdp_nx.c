@@ -20,7 +20,7 @@
 /*
  *		link			removed
  * NEW	---------------> TRACKED ---------------> (freed)
- *  |				|  slot is logged
+ *  |				|  its turn to be released
  *  | removed			v	removed
  *  v	   link		UNTRACKED --------------> (freed)
  * GONE	----------> (freed)
@@ -28,7 +28,7 @@
 enum tdp_nx_state {
 	TDP_NX_NEW,		/* of the fault that links the table */
 	TDP_NX_TRACKED,		/* in the list */
-	TDP_NX_UNTRACKED,	/* of the linked table, which faults may replace */
+	TDP_NX_UNTRACKED,	/* of a table that was, or is being, released */
 	TDP_NX_GONE,		/* the table is removed, the fault does not know */
 };
 
@@ -66,7 +66,8 @@ int kvm_mmu_create_tdp_nx_cache(void)
 }
 
 /**
- * kvm_mmu_destroy_tdp_nx_cache() - The opposite; also if there is none
+ * kvm_mmu_destroy_tdp_nx_cache() - Undo kvm_mmu_create_tdp_nx_cache(), if it was
+ * called
  */
 void kvm_mmu_destroy_tdp_nx_cache(void)
 {
@@ -160,14 +161,11 @@ void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
 	struct kvm_page_fault *fault = x86_fault->fault;
 	struct tdp_nx_table *nx;
 
-	if (!fault->huge_page_disallowed)
+	/* Could the memory be mapped by a leaf here but for the mitigation? */
+	if (!fault->huge_page_disallowed || fault->req_level < level)
 		return;
+
 	new->attr = X86_TDP_NX_SPLIT;
-
-	/* The memory could not be mapped by a leaf here in any case. */
-	if (fault->req_level < level)
-		return;
-
 	nx = kvm_mmu_memory_cache_alloc(x86_fault->nx_cache);
 	nx->root = root;
 	nx->gfn = fault->gfn;
@@ -232,59 +230,25 @@ static bool tdp_nx_is_logged(struct kvm *kvm, struct tdp_nx_table *nx)
 	return slot && kvm_slot_dirty_track_enabled(slot);
 }
 
-/* Return: false if no table is tracked. */
-static bool tdp_nx_recover_first(struct kvm *kvm)
+/* The oldest comes first, and is not tracked any more. */
+bool kvm_arch_tdp_next_pinned(struct kvm_tdp *tdp,
+			      struct kvm_tdp_pinned *pinned)
 {
-	struct kvm_tdp_root *root;
+	struct kvm *kvm = tdp->kvm;
 	struct tdp_nx_table *nx;
-	bool logged;
-	int level;
-	gfn_t gfn;
 
 	spin_lock(&kvm->arch.tdp_nx.lock);
 	nx = list_first_entry_or_null(&kvm->arch.tdp_nx.tables,
 				      struct tdp_nx_table, link);
-	if (!nx) {
-		spin_unlock(&kvm->arch.tdp_nx.lock);
-		return false;
-	}
-	root = nx->root;
-	gfn = nx->gfn;
-	level = nx->level;
-	logged = tdp_nx_is_logged(kvm, nx);
-	if (logged)
+	if (nx) {
+		pinned->root = nx->root;
+		pinned->gfn = nx->gfn;
+		pinned->level = nx->level;
+		pinned->keep = tdp_nx_is_logged(kvm, nx);
 		tdp_nx_untrack(kvm, nx);
-	/* Who removes the root's last table untracks it before putting the root. */
-	kvm_tdp_hold_root(root);
-	spin_unlock(&kvm->arch.tdp_nx.lock);
-
-	if (logged)
-		kvm_tdp_unpin_table(root, gfn, level);
-	else
-		kvm_tdp_zap_table(root, gfn, level);
-	kvm_tdp_put_root(root);
-	return true;
-}
-
-/**
- * kvm_mmu_recover_tdp_nx() - Let NX huge pages come back
- * @kvm: the VM
- * @nr: how many tables to zap, the oldest first
- *
- * vCPUs fault meanwhile; the ones whose memory is zapped map it by a huge page if
- * they do not execute from it.
- *
- * Context: SRCU read-side critical section.  Takes mmu_lock for read and yields.
- */
-void kvm_mmu_recover_tdp_nx(struct kvm *kvm, unsigned long nr)
-{
-	read_lock(&kvm->mmu_lock);
-	while (nr-- && tdp_nx_recover_first(kvm)) {
-		if (need_resched() || rwlock_is_contended(&kvm->mmu_lock)) {
-			read_unlock(&kvm->mmu_lock);
-			cond_resched();
-			read_lock(&kvm->mmu_lock);
-		}
+		/* Who removes the table settles its note, then puts the root. */
+		kvm_tdp_hold_root(nx->root);
 	}
-	read_unlock(&kvm->mmu_lock);
+	spin_unlock(&kvm->arch.tdp_nx.lock);
+	return nx;
 }

@@ -291,4 +291,14 @@ static inline bool toy_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
 
 #define tdp_pte_downgrades toy_pte_downgrades
 
+static inline bool toy_pte_consistent(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				      int level)
+{
+	if (toy_pte_kind(fmt, pte, level) != TDP_LEAF)
+		return true;
+	return pte & (pte & TOY_MMU_WRITE ? TOY_HOST_WRITE : TOY_RDONLY);
+}
+
+#define tdp_pte_consistent toy_pte_consistent
+
 #endif /* __KVM_TOY_TDP_PGTABLE_H */
