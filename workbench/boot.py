@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -352,7 +353,10 @@ def _openpty():
 
 
 class _Terminal:
-    """Bochs wants a terminal for its screen, and its debugger a "c" to start: a pty that we read."""
+    """Bochs wants a terminal, and its debugger a "c" to start: a pty that we read.
+
+    It makes another one for the guest's screen, and stops for good when that is full: we read it, too.
+    """
 
     def __init__(self):
         self.master, self.slave = _openpty()
@@ -360,24 +364,33 @@ class _Terminal:
         os.set_blocking(self.master, False)
         self.seen = b""
         self.started = False
+        self.screen = None
+
+    @staticmethod
+    def _read(fd):
+        try:
+            return os.read(fd, 65536)
+        except OSError:         # nothing there, or Bochs is gone
+            return b""
 
     def pump(self):
-        while True:
-            try:
-                data = os.read(self.master, 65536)
-            except (BlockingIOError, OSError):
-                return
-            if not data:
-                return
-            if not self.started:
-                self.seen += data
-                if b"<bochs:1>" in self.seen:
-                    os.write(self.master, b"c\n")
-                    self.started = True
+        while data := self._read(self.master):
+            if self.started and self.screen is not None:
+                continue
+            self.seen += data
+            if not self.started and b"<bochs:1>" in self.seen:
+                os.write(self.master, b"c\n")
+                self.started = True
+            name = re.search(rb'connected to screen "([^"]+)"', self.seen)
+            if self.screen is None and name:
+                self.screen = os.open(name[1], os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+                tty.setraw(self.screen)
+        while self.screen is not None and self._read(self.screen):
+            pass
 
     def close(self):
-        os.close(self.master)
-        os.close(self.slave)
+        for fd in filter(None, (self.master, self.slave, self.screen)):
+            os.close(fd)
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu=""):
@@ -491,7 +504,6 @@ def _interactive(target, image, initrd, append, where, console):
 def _interactive_bochs(image, initrd, append, where, console):
     """Bochs keeps a terminal of its own for the guest's screen; the serial line is a second one, ours."""
     import selectors
-    import tty
 
     say("Ctrl-] ends the emulator at once; it is slow: the first line comes after some 10 seconds")
     line, line_slave = os.openpty()
