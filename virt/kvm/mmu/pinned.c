@@ -4,7 +4,6 @@
  * decides which have been there for long enough.
  */
 #include "walk.h"
-#include "trace.h"
 
 /* Bounds what waits for a flush to be freed. */
 #define KVM_TDP_RELEASE_BATCH	64

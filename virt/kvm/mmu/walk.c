@@ -64,15 +64,6 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 		tdp_gather_flushed(gather);
 }
 
-/**
- * kvm_tdp_walk_pay() - Pay what a walk owes so far
- * @walk: the walk
- */
-void kvm_tdp_walk_pay(struct kvm_tdp_walk *walk)
-{
-	kvm_tdp_settle(walk->root, &walk->gather);
-}
-
 static void kvm_tdp_walk_unlock(struct kvm_tdp_walk *walk)
 	__releases(RCU)
 	__releases(&walk->root->tdp->kvm->mmu_lock)
@@ -80,7 +71,7 @@ static void kvm_tdp_walk_unlock(struct kvm_tdp_walk *walk)
 	rwlock_t *lock = &walk->root->tdp->kvm->mmu_lock;
 
 	/* Others rely on it that what reads as not mapped is not cached. */
-	kvm_tdp_walk_pay(walk);
+	kvm_tdp_settle(walk->root, &walk->gather);
 
 	rcu_read_unlock();
 	if (walk->mode == TDP_SHARED)

@@ -28,7 +28,6 @@ struct kvm_tdp_walk {
 };
 
 void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk);
-void kvm_tdp_walk_pay(struct kvm_tdp_walk *walk);
 int kvm_tdp_walk_refill(struct kvm_tdp_walk *walk,
 			struct kvm_mmu_memory_cache *cache, int capacity);
 void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather);
@@ -106,7 +105,7 @@ static inline void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
 	__releases(RCU)
 {
 	if (!tdp_gather_is_empty(&walk->gather))
-		kvm_tdp_walk_pay(walk);
+		kvm_tdp_settle(walk->root, &walk->gather);
 	rcu_read_unlock();
 }
 
