@@ -11,8 +11,11 @@
  * They differ in where permissions, state and free bits are, which struct
  * tdp_fmt says.
  *
+ * Shadow pages have the same entries, and arch/x86/kvm/mmu/spte.[ch] makes and
+ * decodes them by what is here.
+ *
  * Pure: see virt/kvm/mmu/tdp_contract.h.  arch/x86/kvm/mmu/tdp_fmt.c checks the
- * constants against those of the rest of KVM.
+ * constants against the architecture's.
  */
 
 typedef u64 tdp_pte_t;
@@ -32,9 +35,13 @@ typedef u64 tdp_pte_t;
 /*
  * NONE sets "suppress #VE", so that an EPT violation exits to KVM even if the
  * guest's #VE is enabled.  Everything else ignores bit 63 of an entry that is
- * not present.
+ * not present.  32-bit kernels clear tables as if NONE were 0, and have no #VE.
  */
+#ifdef CONFIG_X86_32
+#define X86_TDP_NONE		0ull
+#else
 #define X86_TDP_NONE		BIT_ULL(63)
+#endif
 /* No permission bits, and no value that x86 uses for MMIO. */
 #define X86_TDP_FROZEN		(X86_TDP_NONE | 0x5a0ull)
 
@@ -166,19 +173,6 @@ static inline enum tdp_kind x86_tdp_pte_kind(const struct tdp_fmt *fmt,
 
 #define tdp_pte_kind x86_tdp_pte_kind
 
-static inline tdp_pte_t x86_tdp_pte_make_table(const struct tdp_fmt *fmt,
-					       u64 phys, u64 attr)
-{
-	tdp_pte_t pte = phys | X86_TDP_PRESENT | X86_TDP_WRITE | fmt->present |
-			fmt->user | fmt->exec | fmt->table_attr | attr;
-
-	if (fmt->accessed)
-		return pte | fmt->accessed;
-	return pte | X86_TDP_AD_DISABLED;
-}
-
-#define tdp_pte_make_table x86_tdp_pte_make_table
-
 static inline u64 x86_tdp_pte_table_phys(const struct tdp_fmt *fmt,
 					 tdp_pte_t pte)
 {
@@ -217,6 +211,19 @@ static inline bool x86_tdp_pte_hw_ad(const struct tdp_fmt *fmt, tdp_pte_t pte)
 	return fmt->accessed &&
 	       (pte & X86_TDP_AD_MASK) != X86_TDP_AD_DISABLED;
 }
+
+static inline tdp_pte_t x86_tdp_pte_make_table(const struct tdp_fmt *fmt,
+					       u64 phys, u64 attr)
+{
+	tdp_pte_t pte = phys | X86_TDP_PRESENT | X86_TDP_WRITE | fmt->present |
+			fmt->user | fmt->exec | fmt->table_attr | attr;
+
+	if (x86_tdp_pte_hw_ad(fmt, pte))
+		return pte | fmt->accessed;
+	return pte | X86_TDP_AD_DISABLED;
+}
+
+#define tdp_pte_make_table x86_tdp_pte_make_table
 
 static inline bool x86_tdp_pte_acc_tracked(const struct tdp_fmt *fmt,
 					   tdp_pte_t pte)
@@ -412,15 +419,9 @@ static inline tdp_pte_t x86_tdp_pte_wrprot_tracked(const struct tdp_fmt *fmt,
 
 #define tdp_pte_wrprot_tracked x86_tdp_pte_wrprot_tracked
 
-/*
- * Tables are not volatile: hardware may set their accessed bit, but they are
- * made with it, and KVM does not use it.
- */
-static inline bool x86_tdp_pte_volatile(const struct tdp_fmt *fmt,
-					tdp_pte_t pte, int level)
+static inline bool x86_tdp_leaf_volatile(const struct tdp_fmt *fmt,
+					 tdp_pte_t pte)
 {
-	if (x86_tdp_pte_kind(fmt, pte, level) != TDP_LEAF)
-		return false;
 	/* A lockless write fault may give W back. */
 	if ((pte & fmt->mmu_write) && !(pte & X86_TDP_WRITE))
 		return true;
@@ -429,6 +430,17 @@ static inline bool x86_tdp_pte_volatile(const struct tdp_fmt *fmt,
 	if (!(pte & fmt->accessed))
 		return true;
 	return (pte & X86_TDP_WRITE) && !(pte & fmt->dirty);
+}
+
+/*
+ * Tables are not volatile: hardware may set their accessed bit, but they are
+ * made with it, and KVM does not use it.
+ */
+static inline bool x86_tdp_pte_volatile(const struct tdp_fmt *fmt,
+					tdp_pte_t pte, int level)
+{
+	return x86_tdp_pte_kind(fmt, pte, level) == TDP_LEAF &&
+	       x86_tdp_leaf_volatile(fmt, pte);
 }
 
 #define tdp_pte_volatile x86_tdp_pte_volatile
@@ -456,7 +468,22 @@ static inline bool x86_tdp_pte_downgrades(const struct tdp_fmt *fmt,
 
 /*
  * W, now or by a lockless write fault, takes what shadow paging and the host
- * allow.  What EPT suppresses #VE with is part of every table and leaf, whatever
+ * allow.  Only what is access-tracked has given up something.
+ */
+static inline bool x86_tdp_leaf_consistent(const struct tdp_fmt *fmt,
+					   tdp_pte_t pte)
+{
+	u64 saved = X86_TDP_SAVED_BITS << X86_TDP_SAVED_SHIFT;
+
+	if ((pte & saved) && !x86_tdp_pte_acc_tracked(fmt, pte))
+		return false;
+	if (pte & fmt->mmu_write)
+		return pte & fmt->host_write;
+	return !(pte & X86_TDP_WRITE);
+}
+
+/*
+ * What EPT suppresses #VE with is part of every table and leaf, whatever
  * else an access-tracked leaf gave up; so it is of NONE and FROZEN.
  */
 static inline bool x86_tdp_pte_consistent(const struct tdp_fmt *fmt,
@@ -469,11 +496,7 @@ static inline bool x86_tdp_pte_consistent(const struct tdp_fmt *fmt,
 		return true;
 	if ((pte & present) != present)
 		return false;
-	if (kind == TDP_TABLE)
-		return true;
-	if (pte & fmt->mmu_write)
-		return pte & fmt->host_write;
-	return !(pte & X86_TDP_WRITE);
+	return kind == TDP_TABLE || x86_tdp_leaf_consistent(fmt, pte);
 }
 
 #define tdp_pte_consistent x86_tdp_pte_consistent

@@ -156,6 +156,10 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 	CHECK(v.dirty == (v.has_dirty && (flags & TDP_WRITE)));
 
 	CHECK(tdp_pte_consistent(fmt, pte, level));
+	/* Nothing is both given up and there. */
+	if (!v.has_accessed && (flags & TDP_YOUNG))
+		CHECK(!tdp_pte_consistent(fmt, pte | tdp_pte_mkold(fmt, pte),
+					  level));
 	for (bit = 0; bit < 64; bit++) {
 		tdp_pte_t cut = pte & ~BIT_ULL(bit);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The TDP formats that this host uses: the masks of spte.c, which depend on the
- * vendor module, the CPU and module parameters, as struct tdp_fmt.
+ * The TDP formats that this host uses: that of shadow pages, which depends on
+ * the vendor module, the CPU and module parameters, and what roots add.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -13,23 +13,15 @@
 #include "tdp_fmt.h"
 
 /* The format header cannot include these, so check its constants here. */
-static_assert(X86_TDP_LEVEL_BITS == SPTE_LEVEL_BITS);
-static_assert(X86_TDP_NR_ENTRIES == SPTE_ENT_PER_PAGE);
+static_assert(X86_TDP_NR_ENTRIES * sizeof(tdp_pte_t) == PAGE_SIZE);
 static_assert(X86_TDP_MAX_LEAF_LEVEL == KVM_MAX_HUGEPAGE_LEVEL);
 static_assert(TDP_MAX_LEVELS >= PT64_ROOT_MAX_LEVEL);
-static_assert(X86_TDP_PRESENT == SPTE_MMU_PRESENT_MASK);
 static_assert(X86_TDP_WRITE == PT_WRITABLE_MASK);
 static_assert(X86_TDP_WRITE == VMX_EPT_WRITABLE_MASK);
 static_assert(X86_TDP_HUGE == PT_PAGE_SIZE_MASK);
 static_assert(X86_TDP_PAGE_SHIFT == PAGE_SHIFT);
-static_assert(X86_TDP_NONE == SHADOW_NONPRESENT_VALUE);
-static_assert(X86_TDP_FROZEN == FROZEN_SPTE);
-static_assert(X86_TDP_AD_MASK == SPTE_TDP_AD_MASK);
-static_assert(X86_TDP_AD_ENABLED == SPTE_TDP_AD_ENABLED);
-static_assert(X86_TDP_AD_DISABLED == SPTE_TDP_AD_DISABLED);
-static_assert(X86_TDP_AD_WRPROT_ONLY == SPTE_TDP_AD_WRPROT_ONLY);
-static_assert(X86_TDP_SAVED_BITS == SHADOW_ACC_TRACK_SAVED_BITS_MASK);
-static_assert(X86_TDP_SAVED_SHIFT == SHADOW_ACC_TRACK_SAVED_BITS_SHIFT);
+static_assert(X86_TDP_SAVED_BITS ==
+	      (VMX_EPT_READABLE_MASK | VMX_EPT_EXECUTABLE_MASK));
 
 /* By whether there are 5 levels, and whether writes must be caught by W. */
 static struct tdp_fmt x86_tdp_fmts[2][2] __read_mostly;
@@ -39,22 +31,10 @@ static void x86_tdp_init_fmt(struct tdp_fmt *fmt, int root_level,
 {
 	gfn_t reach = 1ull << (root_level * X86_TDP_LEVEL_BITS);
 
-	*fmt = (struct tdp_fmt) {
-		.present	= shadow_present_mask,
-		.user		= shadow_user_mask,
-		.exec		= shadow_x_mask,
-		.noexec		= shadow_nx_mask,
-		.accessed	= shadow_accessed_mask,
-		.dirty		= shadow_dirty_mask,
-		.host_write	= shadow_host_writable_mask,
-		.mmu_write	= shadow_mmu_writable_mask,
-		.acc_track	= shadow_acc_track_mask,
-		.table_attr	= shadow_me_value,
-		.leaf_attr	= shadow_memtype_mask | shadow_me_mask,
-		.addr		= SPTE_BASE_ADDR_MASK,
-		.end_gfn	= min(kvm_mmu_max_gfn() + 1, reach),
-		.root_level	= root_level,
-	};
+	*fmt = shadow_fmt;
+	fmt->leaf_attr = shadow_memtype_mask | shadow_me_mask;
+	fmt->end_gfn = min(kvm_mmu_max_gfn() + 1, reach);
+	fmt->root_level = root_level;
 
 	if (!kvm_ad_enabled())
 		fmt->ad_type = X86_TDP_AD_DISABLED;

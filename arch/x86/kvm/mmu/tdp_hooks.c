@@ -61,10 +61,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 	const struct tdp_fmt *fmt = root->pgt.fmt;
 	gfn_t gfn = tdp_gfn_round(fmt, fault->gfn, level);
 	kvm_pfn_t pfn = fault->pfn & ~(tdp_span(fmt, level) - 1);
-	struct kvm *kvm = vcpu->kvm;
 	unsigned int flags = 0;
-	bool mmio;
-	u64 attr = 0;
 	u64 pte;
 
 	if (!fault->slot)
@@ -73,37 +70,20 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 	if (!fault->prefetch)
 		flags |= TDP_YOUNG;
 
-	if (kvm_arch_tdp_exec(kvm, level, true))
+	if (kvm_arch_tdp_exec(vcpu->kvm, level, true))
 		flags |= TDP_EXEC;
 
 	if (fault->host_writable) {
 		flags |= TDP_HOST_WRITE;
-		/*
-		 * Shadow pages of a gfn that is writable already are out of
-		 * sync, or gone.  Else look them up, and if they cannot be put
-		 * out of sync let the guest not write.  A barrier there orders
-		 * the marking of shadow pages before the entry is installed.
-		 */
-		if (old_writable ||
-		    !mmu_try_to_unsync_pages(kvm, fault->slot, gfn, true,
-					     fault->prefetch))
+		if (kvm_mmu_leaf_write(vcpu->kvm, fault->slot, gfn, old_writable,
+				       true, fault->prefetch))
 			flags |= TDP_WRITE;
 		else
 			fault->wrprot = true;
 	}
 
-	if (shadow_memtype_mask || shadow_me_value) {
-		mmio = kvm_is_mmio_pfn(pfn);
-		if (shadow_memtype_mask)
-			attr |= kvm_x86_call(get_mt_mask)(vcpu, gfn, mmio);
-		if (!mmio)
-			attr |= shadow_me_value;
-	}
-
-	pte = tdp_pte_make_leaf(fmt, pfn, level, flags, attr);
-
-	WARN_ONCE(is_rsvd_spte(&vcpu->arch.mmu->shadow_zero_check, pte, level),
-		  "pte = 0x%llx, level = %d, rsvd bits = 0x%llx", pte, level,
-		  get_rsvd_bits(&vcpu->arch.mmu->shadow_zero_check, pte, level));
+	pte = tdp_pte_make_leaf(fmt, pfn, level, flags,
+				kvm_mmu_leaf_attr(vcpu, gfn, pfn));
+	kvm_mmu_check_leaf(vcpu, pte, level);
 	return pte;
 }

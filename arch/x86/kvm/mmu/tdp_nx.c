@@ -146,10 +146,7 @@ static void tdp_nx_untrack(struct kvm *kvm, struct tdp_nx_table *nx)
 
 bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
 {
-	/* The iTLB multihit erratum needs executable huge pages. */
-	if (is_nx_huge_page_enabled(kvm))
-		return level == PG_LEVEL_4K;
-	return exec;
+	return kvm_mmu_leaf_exec(kvm, level, exec);
 }
 
 void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
