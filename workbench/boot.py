@@ -31,13 +31,14 @@ PANIC_PATIENCE = 15     # from a panic's first line to the end of its trace
 END_PATIENCE = 10       # from the last line to power off
 
 # An instrumented kernel is slower: factor on the tests' timeouts.
-SLOW_VARIANT = {"lockdep": 3, "kasan": 3}
+SLOW_VARIANT = {"lockdep": 3, "kasan": 3, "kcsan": 4, "debug": 6}
 # In Bochs time is instructions, and a second of the guest's clock (the TSC, 3.5 GHz) takes about so many real ones.
 SLOW_CLOCK = {"ept": 50}
 
 # A dead kernel ends the emulator; a slow machine is no stall.
 CMDLINE = "panic=-1 oops=panic printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=180"
-CMDLINE_VARIANT = {"lockdep": "watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"}
+_PATIENT = "watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
+CMDLINE_VARIANT = {"lockdep": _PATIENT, "debug": _PATIENT}
 # Idle virtual CPUs poll: one that halts wakes through the machine's scheduler, which takes milliseconds when it
 # is busy, and a test whose threads take turns (userfaultfd) then needs minutes.
 CONSOLE = {
@@ -58,7 +59,7 @@ QEMU = {
 # The registers at every CPU reset, a triple fault's among them, which leaves no other trace.
 RESETS = "resets.log"
 RESET_LOG = ["-d", "cpu_reset", "-D", RESETS]
-QEMU_COMMON = "-smp 2 -m 4G -nodefaults -display none -no-reboot"
+QEMU_COMMON = "-m 4G -nodefaults -display none -no-reboot"
 # With a thread for each CPU and on a busy machine, max_guest_memory_test ended once in some 20 runs by a guest that shut
 # down or a host that reset itself: QEMU 7.2 with either kernel, 10.0 with the patched one (0 of 37 unpatched).  The one
 # VMCB that was dumped held the host's own state.  In one thread the CPUs take turns; TDP_TCG_THREAD=multi for parallel.
@@ -298,16 +299,16 @@ def _boot_dir(target, variant):
     die(f"cannot make a directory for the boot in {base}")
 
 
-def _accel(target):
+def _accel(target, thread):
     """Always given: nothing here may use the machine's own virtualization."""
-    thread = os.environ.get("TDP_TCG_THREAD") or TCG_THREAD.get(target.name, "multi")
+    thread = os.environ.get("TDP_TCG_THREAD") or thread or TCG_THREAD.get(target.name, "multi")
     if thread not in ("single", "multi"):
         die(f"TDP_TCG_THREAD is {thread}: say single or multi")
     return ["-accel", f"tcg,thread={thread}"]
 
 
-def _qemu(target, image, initrd, cmdline, serial, cpu=""):
-    command = (QEMU[target.name] + cpu).split() + _accel(target) + QEMU_COMMON.split() + serial
+def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, thread=""):
+    command = (QEMU[target.name] + cpu).split() + _accel(target, thread) + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
     if not shutil.which(command[0]):
         die(f"the emulator {command[0]} is missing (./tdp run names the packages)")
     return command + ["-kernel", str(image), "-initrd", str(initrd), "-append", cmdline]
@@ -393,9 +394,11 @@ class _Terminal:
             os.close(fd)
 
 
-def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu=""):
+def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
+         thread=""):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
-    it comes; cpu: more of QEMU's CPU features (",+la57"). Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    it comes; cpu: more of QEMU's CPU features (",+la57"); smp, thread: QEMU's CPUs, and whether they take turns
+    (TCG_THREAD). Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [
@@ -418,7 +421,8 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
         stdio = dict(stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave,
                      env={**os.environ, "TERM": "xterm"})
     else:
-        command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu)
+        command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu, smp,
+                        thread)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 

@@ -33,6 +33,11 @@ class Source:
         return common.CACHE / "build" / self.id
 
 
+def unpatched(src):
+    """The same source without the series: with a work tree and builds of its own, so that neither rebuilds the other."""
+    return Source(f"{src.id}-unpatched", src.repo, src.base, src.version, src.base)
+
+
 def installed_version():
     out = common.capture(["dpkg-query", "-W", "-f", "${Version}", PACKAGE], ok=(0, 1)) \
         if shutil.which("dpkg-query") else ""

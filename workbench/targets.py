@@ -5,8 +5,15 @@ from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
-# Kernels for x86 besides the plain one, each with a fragment configs/<variant>.config.
-VARIANTS = ("", "lockdep", "preempt-none", "kasan")
+# Kernels for x86 besides the plain one, and their fragments configs/<name>.config.
+VARIANTS = {
+    "": (),
+    "lockdep": ("lockdep",),
+    "preempt-none": ("preempt-none",),
+    "kasan": ("kasan",),
+    "kcsan": ("kcsan",),
+    "debug": ("lockdep", "kasan", "leaks"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,8 +26,7 @@ class Target:
     description: str
 
     def fragments(self, variant=""):
-        names = ["common", self.arch] + ([variant] if variant else [])
-        return [CONFIGS / f"{name}.config" for name in names]
+        return [CONFIGS / f"{name}.config" for name in ("common", self.arch, *VARIANTS[variant])]
 
 
 def _x86(name, description):

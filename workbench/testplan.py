@@ -1,4 +1,4 @@
-"""tdp test: everything that must pass. PLAN is the plan of the boots; the checks without a boot are in checks.py."""
+"""tdp test: everything that must pass. PLAN and LONG are the plans of the boots; the checks without one are in checks.py."""
 
 import fnmatch
 import re
@@ -170,6 +170,62 @@ EPT_LEAVES = """
 """
 
 
+# The tests that take a kind of memory, with each. A page of 1 GiB is the least that they take.
+BACKED = """
+    demand_paging_test -b {size} -v 2 -s {memory}
+    dirty_log_perf_test -b {size} -v {vcpus} -s {memory}
+    dirty_log_perf_test -b {size} -v {vcpus} -s {memory} -g
+    access_tracking_perf_test -b {size} -v {vcpus} -s {memory}
+    kvm_page_table_test -b {size} -v {vcpus} -s {memory}
+"""
+UFFD = """
+    demand_paging_test -b 16M -u MISSING -v 2 -s {memory}
+    demand_paging_test -b 16M -u MINOR -v 2 -s {memory}
+"""
+SMALL = ("anonymous", "anonymous_thp", "shmem", "anonymous_hugetlb_2mb", "shared_hugetlb")
+HUGE = ("anonymous_hugetlb_1gb",)
+
+
+def backed(small=SMALL, huge=HUGE):
+    lines = [BACKED.format(size="32M", vcpus=2, memory=m) for m in small]
+    lines += [BACKED.format(size="1G", vcpus=1, memory=m).replace("-v 2", "-v 1") for m in huge]
+    lines += [UFFD.format(memory=m) for m in small if m in ("shmem", "shared_hugetlb")]
+    lines += [f"dirty_log_page_splitting_test -b 64M -s {m}" for m in small if m not in ("anonymous", "shmem")]
+    return "\n".join(lines) + """
+    dirty_log_test -M dirty-log -i 3 -I 10
+    dirty_log_test -M clear-log -i 3 -I 10
+    dirty_log_test -M dirty-ring -i 3 -I 10
+    memslot_modification_stress_test -i 20 -v 2
+    memslot_perf_test -s 64 -l 1
+    pre_fault_memory_test
+    guest_memfd_test
+    private_mem_conversions_test
+    private_mem_conversions_test -s shmem
+    private_mem_kvm_exits_test
+    set_memory_region_test
+    max_guest_memory_test -m 1 -s 1 -c 2
+    nx_huge_pages_test -t 887563923 -p 100 -r
+    smm_test
+    state_test
+    tdp_mmu_cost -b 16
+    svm_vmcall_test
+    svm_int_ctl_test
+    svm_nested_shutdown_test
+"""
+
+
+# More than an hour of one test on an emulator shows no more than minutes.
+STRESS = CORE + """
+    tdp_mmu_alloc_fail_test
+    tdp_mmu_cost -b 16
+    dirty_log_page_splitting_test -b 64M -s anonymous_thp
+    kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
+    private_mem_conversions_test
+    guest_memfd_test
+    pre_fault_memory_test
+"""
+
+
 @dataclass(frozen=True)
 class Boot:
     name: str
@@ -178,7 +234,11 @@ class Boot:
     variant: str = ""
     cmdline: str = ""
     cpu: str = ""
+    smp: int = 2
+    thread: str = ""
     shadow: bool = False    # the common MMU is switched off
+    compare: bool = False   # the verdicts have to be those of the unpatched kernel
+    rest: bool = False      # and all other selftests, as they are
 
 
 NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_huge_pages_recovery_period_ms=100"
@@ -200,9 +260,37 @@ PLAN = (
     Boot("riscv", "riscv", RISCV),
 )
 
+HUGETLB = " hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=160"
+
+# What takes hours.
+LONG = (
+    Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=True),
+    Boot("npt-memory", "npt", backed(), cmdline=HUGETLB, compare=True),
+    Boot("npt-memory-nx", "npt", backed(), cmdline=NX_FORCE.removesuffix(" hugepages=128") + HUGETLB, compare=True),
+    Boot("npt-memory-la57", "npt", backed(), cmdline=HUGETLB, cpu=",+la57", compare=True),
+    Boot("npt-memory-smp4", "npt", backed(), cmdline=HUGETLB, smp=4, compare=True),
+    Boot("npt-debug", "npt", STRESS, variant="debug", cmdline="hugepages=64"),
+    Boot("npt-debug-nx", "npt", STRESS, variant="debug", cmdline=NX_FORCE),
+    Boot("npt-kcsan", "npt", STRESS, variant="kcsan", cmdline=NX_FORCE, thread="multi"),
+    Boot("npt-none-memory", "npt", backed(huge=()), variant="preempt-none", cmdline="hugepages=160"),
+    Boot("ept-all", "ept", EPT, compare=True, rest=True),
+    Boot("ept-all-no-ad", "ept", EPT + EPT_LEAVES, cmdline="kvm_intel.eptad=0", compare=True),
+    Boot("ept-all-no-pml", "ept", EPT + EPT_LEAVES, cmdline="kvm_intel.pml=0", compare=True),
+    Boot("ept-shadow", "ept", EPT_LEAVES, cmdline="kvm_intel.ept=0", shadow=True),
+    Boot("ept-no-tdp-mmu", "ept", EPT_LEAVES, cmdline="kvm.tdp_mmu=N", shadow=True),
+)
+
 
 def tests_of(item, selftests):
     """The tests of a boot, their names as paths in the selftests' directory."""
+    tests = _listed(item, selftests)
+    if item.rest:
+        named = {t.name for t in tests}
+        tests += [Test(name, "", TIMEOUT) for name in initramfs.available(selftests) if name not in named]
+    return tests
+
+
+def _listed(item, selftests):
     tests = []
     for line in item.tests.split("\n"):
         name, _, args = line.strip().partition(" ")
@@ -286,7 +374,8 @@ def check_core(report, item, result):
     """On x86 the common MMU handles the faults of an ordinary VM: all of them, so at least one for each page."""
     if TARGETS[item.target].arch != "x86" or item.shadow:
         return
-    runs = [r for r in result.results if r.name == "demand_paging_test" and r.verdict == "ok"]
+    runs = [r for r in result.results if r.name == "demand_paging_test" and r.verdict == "ok"
+            and not re.search("thp|hugetlb", r.args)]
     lines = [f"{r.title}: {r.faults} faults by virt/kvm/mmu for {pages_touched(r.args)} pages"
              for r in runs if (r.faults or 0) < pages_touched(r.args)]
     if not runs:
@@ -295,17 +384,35 @@ def check_core(report, item, result):
                  f"{sum(r.faults or 0 for r in runs)} faults", lines)
 
 
+def unpatched_verdicts(item, src, selftests, tests):
+    """What the unpatched kernel, same configuration, makes of the tests of a boot: verdicts by title."""
+    bare = source.unpatched(src)
+    image = build.kernel(bare, TARGETS[item.target], item.variant)
+    say(f"{item.name}: first the unpatched kernel")
+    result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.cmdline, cpu=item.cpu,
+                       smp=item.smp, thread=item.thread,
+                       on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
+    if result.trouble:
+        say(result.explain())
+    return {r.title: r.verdict for r in result.results}
+
+
 def run_boot(report, item, src, known):
     target = TARGETS[item.target]
     selftests = build.selftests(src, target.arch)
     tests = tests_of(item, selftests)
+    before = unpatched_verdicts(item, src, selftests, tests) if item.compare else {}
     image = build.kernel(src, target, item.variant)
 
     def point(result):
         note = f"{result.seconds:.1f} s" + (f", {result.faults} faults" if result.faults is not None else "")
         note += f", {result.detail}" if result.detail else ""
+        if result.title in before:
+            note += f"; unpatched: {before[result.title]}"
         reason = known_reason(known, item, result.title)
         verdict = result.verdict
+        if verdict == "skip" and before.get(result.title) == "ok":
+            verdict = "not ok"
         if reason and verdict == "not ok" and not result.detail.startswith("not run"):
             verdict, note = "skip", f"known: {reason}"
         elif reason and verdict == "ok":
@@ -313,7 +420,7 @@ def run_boot(report, item, src, known):
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
     result = boot.boot(target, image, selftests, tests, item.variant, item.cmdline, on_result=point,
-                       cpu=item.cpu)
+                       cpu=item.cpu, smp=item.smp, thread=item.thread)
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, result)
@@ -321,7 +428,7 @@ def run_boot(report, item, src, known):
 
 def sections(args):
     """What to do, in order: (name, function of the report and the source)."""
-    wanted = getattr(args, "targets", None) or [*PSEUDO, *TARGETS]
+    wanted = getattr(args, "targets", None) or ([*TARGETS] if getattr(args, "long", False) else [*PSEUDO, *TARGETS])
     known = known_failures()
     todo = []
     for name, functions in PSEUDO.items():
@@ -336,7 +443,7 @@ def sections(args):
                 say(f"{function.__name__}: {took(time.monotonic() - start)}")
         if name in wanted:
             todo.append((name, run_checks))
-    for item in PLAN:
+    for item in LONG if getattr(args, "long", False) else PLAN:
         if item.target in wanted:
             todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
     return todo
@@ -344,6 +451,8 @@ def sections(args):
 
 def test_cmd(args):
     todo = sections(args)
+    if not todo:
+        die(f"there are no long tests for {' '.join(args.targets)}", status=2)
     report = Report()
     src = series.patched(source.get(args))
     try:

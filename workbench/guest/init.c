@@ -48,6 +48,7 @@
 #define RUNNER		BASE_DIR "/kselftest/runner.sh"
 #define TEST_LIST	"/tests"
 #define EVENT_DIR	"/sys/kernel/tracing/events/kvm/kvm_tdp_fault"
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define HIST		"hist:keys=common_type"
 #define PATH_ENV	"/bin:/usr/bin:" TEST_DIR
 
@@ -677,8 +678,32 @@ static int report(int nr, const char *title, int seconds, struct result *res,
 	}
 }
 
+/*
+ * Have kmemleak look for what nobody points to.  It takes nothing for a leak
+ * that is younger than 5 s, and RCU callbacks must have run.
+ */
+static void find_leaks(void)
+{
+	sleep(6);
+	write_file(KMEMLEAK, "scan");
+	sleep(6);
+	write_file(KMEMLEAK, "scan");
+}
+
+static void report_leaks(void)
+{
+	char *text, *rest, *line;
+
+	text = rest = read_file(KMEMLEAK);
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			say("%s", line + strspn(line, " "));
+	free(text);
+}
+
 static void run_tests(char *list)
 {
+	bool kmemleak = !access(KMEMLEAK, W_OK);
 	bool harness = !access("/bin/sh", X_OK) && !access(RUNNER, R_OK);
 	int total = 0, nr = 0, count[3] = { 0 };
 	char *line, *p;
@@ -690,6 +715,12 @@ static void run_tests(char *list)
 	say("# kvm_tdp_fault: %s", have_event ? "present" : "absent");
 	say("# harness: %s", harness ? "kselftest/runner.sh" : "none");
 	say("1..%d", total);
+
+	/* What the kernel lost before the tests is not theirs. */
+	if (kmemleak) {
+		find_leaks();
+		write_file(KMEMLEAK, "clear");
+	}
 
 	while ((line = strsep(&list, "\n")) && *line) {
 		char *argv[MAX_ARGS], title[1024];
@@ -714,6 +745,11 @@ static void run_tests(char *list)
 		if (faults >= 0)
 			say("# kvm_tdp_faults: %ld", faults);
 		count[report(nr, title, seconds, &res, harness)]++;
+	}
+	if (kmemleak) {
+		say("# looking for leaks");
+		find_leaks();
+		report_leaks();
 	}
 	say("# Totals: pass:%d fail:%d skip:%d", count[0], count[1], count[2]);
 	say("# tdp: end of tests");
