@@ -36,12 +36,13 @@ static bool kvm_tdp_log_leaf(struct tdp_iter *iter)
  */
 void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
 {
-	struct kvm_tdp_walk walk = { .mode = TDP_SHARED, .may_yield = true };
+	struct kvm_tdp_walk walk;
 	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
 
 	lockdep_assert_held(&tdp->kvm->slots_lock);
 
+	kvm_tdp_walk_init(&walk, TDP_SHARED, true);
 	read_lock(&tdp->kvm->mmu_lock);
 	for_each_kvm_tdp_root(tdp, root, slot->as_id, true) {
 		for_each_kvm_tdp_pte(&walk, root, slot->base_gfn,

@@ -13,12 +13,13 @@ static int kvm_tdp_split_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			      enum tdp_mode mode,
 			      struct kvm_mmu_memory_cache *tables)
 {
-	struct kvm_tdp_walk walk = { .mode = mode, .may_yield = true };
+	struct kvm_tdp_walk walk;
 	struct kvm *kvm = root->tdp->kvm;
 	struct tdp_iter *iter = &walk.iter;
 	struct tdp_new_table new = {};
 	int r = 0;
 
+	kvm_tdp_walk_init(&walk, mode, true);
 	for_each_kvm_tdp_pte(&walk, root, start, end, 2) {
 again:
 		switch (tdp_iter_kind(iter)) {

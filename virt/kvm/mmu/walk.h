@@ -15,8 +15,7 @@
  * @mode: whether mmu_lock is held for read or for write
  * @may_yield: give way to waiters and to the scheduler
  *
- * Before the first walk set @mode and @may_yield, and leave all else zero.  A
- * walk that ended leaves it fit for the next.
+ * A walk that ended leaves it fit for the next.
  */
 struct kvm_tdp_walk {
 	struct kvm_tdp_root *root;
@@ -31,6 +30,23 @@ void kvm_tdp_walk_yield(struct kvm_tdp_walk *walk);
 int kvm_tdp_walk_refill(struct kvm_tdp_walk *walk,
 			struct kvm_mmu_memory_cache *cache, int capacity);
 void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather);
+
+/**
+ * kvm_tdp_walk_init() - Prepare for walks
+ * @walk: the walk
+ * @mode: how mmu_lock is held
+ * @may_yield: mmu_lock may be dropped on the way
+ *
+ * Nothing more is initialized than a walk needs: notifiers for single pages walk
+ * trees that have nothing there, for each page.
+ */
+static inline void kvm_tdp_walk_init(struct kvm_tdp_walk *walk,
+				     enum tdp_mode mode, bool may_yield)
+{
+	tdp_gather_init(&walk->gather);
+	walk->mode = mode;
+	walk->may_yield = may_yield;
+}
 
 static inline void kvm_tdp_assert_locked(struct kvm *kvm, enum tdp_mode mode)
 {
@@ -111,7 +127,7 @@ static inline void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
 
 /**
  * for_each_kvm_tdp_pte() - Visit all entries that map [@start, @end)
- * @walk: the walk, its mode and may_yield set
+ * @walk: the walk, after kvm_tdp_walk_init()
  * @root: the root
  * @start: first gfn
  * @end: first gfn behind

@@ -13,9 +13,10 @@ static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			     enum tdp_mode mode, bool may_yield, int level,
 			     int min_level)
 {
-	struct kvm_tdp_walk walk = { .mode = mode, .may_yield = may_yield };
+	struct kvm_tdp_walk walk;
 	struct tdp_iter *iter = &walk.iter;
 
+	kvm_tdp_walk_init(&walk, mode, may_yield);
 	for_each_kvm_tdp_pte(&walk, root, start, end, min_level) {
 again:
 		switch (tdp_iter_kind(iter)) {
