@@ -211,22 +211,6 @@ void kvm_arch_tdp_table_removed(struct kvm_tdp *tdp, void *note)
 		kmem_cache_free(tdp_nx_table_cache, nx);
 }
 
-/*
- * Pages of a memslot that is logged would come back as 4K ones.  Their tables
- * are not the mitigation's any more: recovery takes them all when logging ends.
- */
-static bool tdp_nx_is_logged(struct kvm *kvm, struct tdp_nx_table *nx)
-{
-	struct kvm_memory_slot *slot;
-
-	/* Looking for the memslot is expensive, and rarely of use. */
-	if (!atomic_read(&kvm->nr_memslots_dirty_logging))
-		return false;
-
-	slot = __gfn_to_memslot(__kvm_memslots(kvm, nx->root->as_id), nx->gfn);
-	return slot && kvm_slot_dirty_track_enabled(slot);
-}
-
 /* The oldest comes first, and is not tracked any more. */
 bool kvm_arch_tdp_next_pinned(struct kvm_tdp *tdp,
 			      struct kvm_tdp_pinned *pinned)
@@ -241,7 +225,12 @@ bool kvm_arch_tdp_next_pinned(struct kvm_tdp *tdp,
 		pinned->root = nx->root;
 		pinned->gfn = nx->gfn;
 		pinned->level = nx->level;
-		pinned->keep = tdp_nx_is_logged(kvm, nx);
+		/*
+		 * A table of a memslot that is logged is not the mitigation's
+		 * any more: recovery takes them all when logging ends.
+		 */
+		pinned->keep = kvm_mmu_nx_is_logged(kvm, nx->root->as_id,
+						    nx->gfn);
 		tdp_nx_untrack(kvm, nx);
 		/* Who removes the table settles its note, then puts the root. */
 		kvm_tdp_hold_root(nx->root);
