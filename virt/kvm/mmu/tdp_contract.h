@@ -304,13 +304,6 @@ static inline bool tdp_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
  * Optional.  Formats that do not define these get what stands here.
  */
 
-/**
- * tdp_pte_table_pinned() - Must a fault leave a table where it is?
- * @fmt: the format
- * @pte: a TDP_TABLE
- *
- * Return: true if only a zap or a recovery may put a leaf in its place.
- */
 #ifndef tdp_pte_table_pinned
 static inline bool default_tdp_pte_table_pinned(const struct tdp_fmt *fmt,
 						tdp_pte_t pte)
@@ -322,12 +315,15 @@ static inline bool default_tdp_pte_table_pinned(const struct tdp_fmt *fmt,
 #endif
 
 /**
- * tdp_pte_unpin_table() - Let faults put a leaf in a table's place
+ * tdp_pte_table_pinned() - Must a fault leave a table where it is?
  * @fmt: the format
  * @pte: a TDP_TABLE
  *
- * Return: the same table, for which tdp_pte_table_pinned() does not hold.
+ * Return: true if only a zap or a recovery may put a leaf in its place.
  */
+static inline bool tdp_pte_table_pinned(const struct tdp_fmt *fmt,
+					tdp_pte_t pte);
+
 #ifndef tdp_pte_unpin_table
 static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
 						    tdp_pte_t pte)
@@ -336,6 +332,26 @@ static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_unpin_table default_tdp_pte_unpin_table
+#endif
+
+/**
+ * tdp_pte_unpin_table() - Let faults put a leaf in a table's place
+ * @fmt: the format
+ * @pte: a TDP_TABLE
+ *
+ * Return: the same table, for which tdp_pte_table_pinned() does not hold.
+ */
+static inline tdp_pte_t tdp_pte_unpin_table(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte);
+
+#ifndef tdp_pte_consistent
+static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
+					      tdp_pte_t pte, int level)
+{
+	return true;
+}
+
+#define tdp_pte_consistent default_tdp_pte_consistent
 #endif
 
 /**
@@ -348,14 +364,18 @@ static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
  *
  * Return: false if one of the format's functions made what it must not make.
  */
-#ifndef tdp_pte_consistent
-static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
-					      tdp_pte_t pte, int level)
+static inline bool tdp_pte_consistent(const struct tdp_fmt *fmt, tdp_pte_t pte,
+				      int level);
+
+#ifndef tdp_pte_need_bbm
+static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
+					    tdp_pte_t old, tdp_pte_t new,
+					    int level)
 {
-	return true;
+	return false;
 }
 
-#define tdp_pte_consistent default_tdp_pte_consistent
+#define tdp_pte_need_bbm default_tdp_pte_need_bbm
 #endif
 
 /**
@@ -368,15 +388,7 @@ static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
  * Return: true if hardware could misbehave when it finds both in its caches,
  * so that @old must first be made invalid and flushed.
  */
-#ifndef tdp_pte_need_bbm
-static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
-					    tdp_pte_t old, tdp_pte_t new,
-					    int level)
-{
-	return false;
-}
-
-#define tdp_pte_need_bbm default_tdp_pte_need_bbm
-#endif
+static inline bool tdp_pte_need_bbm(const struct tdp_fmt *fmt, tdp_pte_t old,
+				    tdp_pte_t new, int level);
 
 #endif /* __KVM_TDP_CONTRACT_H */
