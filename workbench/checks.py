@@ -355,6 +355,47 @@ def _run_sparse(src, arch, target, files):
                      if re.search(r": (warning|error|note): ", line)]
 
 
+# What Sphinx says of unpatched documents, too.
+_DOCS_EXCEPTIONS = {"Documentation/virt/kvm/api.rst": "Malformed table"}
+
+
+def docs(src):
+    """KVM's documents build without a complaint about a file that the series touches; so does the new files' kernel-doc."""
+    name = "docs: KVM's documents and the new files' kernel-doc are clean"
+    files = [f for f in series.changed_files(src) if f.endswith((".rst", ".h", ".c"))]
+    if not any(f.endswith(".rst") for f in files):
+        return []
+    if shutil.which("sphinx-build") is None:
+        return [(name, None, "sphinx-build is missing")]
+    commented = sorted(f for step in series.load() for f in step.files if f.endswith((".c", ".h")))
+    key = common.digest(build.tree_key(src, src.commit, "Documentation", "scripts", *commented), *files,
+                        common.capture(["sphinx-build", "--version"]))
+
+    def work():
+        out = src.builds / "docs"
+        log = out.with_name("docs.log")
+        with common.lock(f"tree-{src.id}"), common.step("building KVM's documents", "half a minute"):
+            series.checkout(src, src.commit, src.tree)
+            shutil.rmtree(out, ignore_errors=True)
+            try:
+                common.run([*build.make(src.tree, out, "x86", "", "htmldocs"), "SPHINXDIRS=virt/kvm"], log,
+                           what="building KVM's documents", env=build.environ())
+            except common.Failed as e:
+                return [e.msg]
+        errors = []
+        for line in log.read_text(errors="replace").splitlines():
+            m = re.match(r"(?:\./)?(\S+?\.(?:rst|[ch])):\d*:? ?(.*)", line.replace(f"{src.tree}/", ""))
+            if m and m[1] in files and _DOCS_EXCEPTIONS.get(m[1], "\n") not in m[2]:
+                errors.append(line)
+        made = out / "Documentation/output/virt/kvm"
+        errors += [f"{f} was not built" for f in files if f.startswith("Documentation/virt/kvm/") and f.endswith(".rst")
+                   and not list(made.rglob(Path(f).with_suffix(".html").name))]
+        said = subprocess.run(["perl", src.tree / "scripts/kernel-doc", "-none", *commented], cwd=src.tree,
+                              text=True, stdin=subprocess.DEVNULL, capture_output=True)
+        return errors + said.stderr.splitlines()
+    return [_result(name, _remembered(src, "docs", key, work))]
+
+
 # -- tests on the host -----------------------------------------------------------------------------------------------
 
 def _ktap(text):
@@ -405,4 +446,4 @@ def _host_run(place, goal, title):
 
 
 # In this order: what is quick and says most comes first.
-ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, steps_build, i386_builds, sparse)
+ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, steps_build, i386_builds, sparse)
