@@ -74,7 +74,11 @@ NPT = CORE + """
     xen_vmcall_test
 """
 
-NX = """
+NX_TEST = """
+    nx_huge_pages_test -t 887563923 -p 100 -r
+"""
+
+NX = NX_TEST + """
     demand_paging_test -b 32M -v 2
     demand_paging_test -b 8M -u MISSING -v 2
     kvm_page_table_test -b 16M -v 2
@@ -82,7 +86,6 @@ NX = """
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
     tdp_mmu_cost -b 16
-    nx_huge_pages_test -t 887563923 -p 100 -r
     state_test
     svm_vmcall_test
 """
@@ -204,7 +207,6 @@ def backed(small=SMALL, huge=HUGE):
     private_mem_kvm_exits_test
     set_memory_region_test
     max_guest_memory_test -m 1 -s 1 -c 2
-    nx_huge_pages_test -t 887563923 -p 100 -r
     smm_test
     state_test
     tdp_mmu_cost -b 16
@@ -266,7 +268,7 @@ HUGETLB = " hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=160"
 LONG = (
     Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=True),
     Boot("npt-memory", "npt", backed(), cmdline=HUGETLB, compare=True),
-    Boot("npt-memory-nx", "npt", backed(), cmdline=NX_FORCE.removesuffix(" hugepages=128") + HUGETLB, compare=True),
+    Boot("npt-memory-nx", "npt", backed() + NX_TEST, cmdline=NX_FORCE.removesuffix(" hugepages=128") + HUGETLB, compare=True),
     Boot("npt-memory-la57", "npt", backed(), cmdline=HUGETLB, cpu=",+la57", compare=True),
     Boot("npt-memory-smp4", "npt", backed(), cmdline=HUGETLB, smp=4, compare=True),
     Boot("npt-debug", "npt", STRESS, variant="debug", cmdline="hugepages=64"),

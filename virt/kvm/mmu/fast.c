@@ -94,7 +94,7 @@ int kvm_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		       const struct kvm_memory_slot *slot, gfn_t gfn,
 		       unsigned int access)
 {
-	struct tdp_iter iter;
+	struct tdp_iter iter __uninitialized;
 	int r;
 
 	if (!slot || gfn >= tdp_fmt_end_gfn(root->pgt.fmt))

@@ -137,7 +137,7 @@ static bool kvm_tdp_make_table(struct kvm_tdp_root *root,
 static int kvm_tdp_map(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		       struct kvm_tdp_fault *fault, struct tdp_gather *gather)
 {
-	struct tdp_iter iter;
+	struct tdp_iter iter __uninitialized;
 	int r;
 
 	/* A guest can access what no memslot can map. */
@@ -199,7 +199,7 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 			 struct kvm_tdp_fault *fault)
 {
 	struct kvm *kvm = vcpu->kvm;
-	struct tdp_gather gather;
+	struct tdp_gather gather = {};
 	int r = KVM_TDP_RETRY;
 
 	fault->level = 1;
@@ -221,7 +221,6 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	}
 
 	rcu_read_lock();
-	tdp_gather_init(&gather);
 	r = kvm_tdp_map(vcpu, root, fault, &gather);
 	kvm_tdp_settle(root, &gather);
 	rcu_read_unlock();

@@ -15,20 +15,10 @@
  */
 #include "pte.h"
 
-/**
- * tdp_pte_change() - What does it mean to replace one entry by another?
- * @fmt: the format
- * @old: the entry
- * @new: its replacement
- * @level: level of both
- *
- * A pure function; tdp_iter_set() acts on it.
- *
- * A leaf that is replaced by a table leaves nothing to flush if the table maps
- * the same (tdp_iter_split()); no one replaces it by any other table.
- */
-struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
-				 tdp_pte_t new, int level)
+/* Inline, as it is on the path of every fault. */
+static __always_inline struct tdp_change
+__tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old, tdp_pte_t new,
+		 int level)
 {
 	enum tdp_kind to = tdp_pte_kind(fmt, new, level);
 	struct tdp_change c = {
@@ -66,6 +56,24 @@ struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 		break;
 	}
 	return c;
+}
+
+/**
+ * tdp_pte_change() - What does it mean to replace one entry by another?
+ * @fmt: the format
+ * @old: the entry
+ * @new: its replacement
+ * @level: level of both
+ *
+ * A pure function; tdp_iter_set() acts on it.
+ *
+ * A leaf that is replaced by a table leaves nothing to flush if the table maps
+ * the same (tdp_iter_split()); no one replaces it by any other table.
+ */
+struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
+				 tdp_pte_t new, int level)
+{
+	return __tdp_pte_change(fmt, old, new, level);
 }
 
 /* What is about to be installed; the check costs a little on every path. */
@@ -188,7 +196,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	iter->old = new;
 
 	/* After the store: an exchange can have brought more bits. */
-	c = tdp_pte_change(fmt, old, new, iter->level);
+	c = __tdp_pte_change(fmt, old, new, iter->level);
 	/* Those who ask for it must look first, as they cannot take it back. */
 	WARN_ON_ONCE(!c.legal);
 

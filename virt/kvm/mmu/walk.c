@@ -50,12 +50,12 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 		atomic64_add(gather->tables, &tdp->nr_tables);
 		gather->tables = 0;
 	}
-	for (level = 1; gather->levels; level++, gather->levels >>= 1) {
-		if (!(gather->levels & 1))
-			continue;
+	while (gather->levels) {
+		level = __ffs(gather->levels) + 1;
 		kvm_arch_tdp_account_leaves(tdp, level,
 					    gather->leaves[level - 1]);
 		gather->leaves[level - 1] = 0;
+		gather->levels &= gather->levels - 1;
 	}
 
 	if (gather->notes)

@@ -13,7 +13,7 @@ static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			     enum tdp_mode mode, bool may_yield, int level,
 			     int min_level)
 {
-	struct kvm_tdp_walk walk;
+	struct kvm_tdp_walk walk __uninitialized;
 	struct tdp_iter *iter = &walk.iter;
 
 	kvm_tdp_walk_init(&walk, mode, may_yield);

@@ -70,7 +70,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 	if (!fault->prefetch)
 		flags |= TDP_YOUNG;
 
-	if (kvm_arch_tdp_exec(vcpu->kvm, level, true))
+	if (kvm_mmu_leaf_exec(vcpu->kvm, level, true))
 		flags |= TDP_EXEC;
 
 	if (fault->host_writable) {
