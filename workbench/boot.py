@@ -435,7 +435,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                      what=f"[{number}/{len(tests)}] {test.title}")
 
     def ended(test_result):
-        state.update(since=time.monotonic(), limit=TEST_PATIENCE, what="between two tests")
+        state.update(since=time.monotonic(), limit=TEST_PATIENCE * slow, what="between two tests")
         progress.clear()
         if on_result:
             on_result(test_result)

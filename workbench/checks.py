@@ -384,7 +384,7 @@ def docs(src):
                 return [e.msg]
         errors = []
         for line in log.read_text(errors="replace").splitlines():
-            m = re.match(r"(?:\./)?(\S+?\.(?:rst|[ch])):\d*:? ?(.*)", line.replace(f"{src.tree}/", ""))
+            m = re.match(r"(?:\./)?(\S+?\.(?:rst|[ch])):\d*:? ?(.*)", line.replace(f"{src.tree.resolve()}/", ""))
             if m and m[1] in files and _DOCS_EXCEPTIONS.get(m[1], "\n") not in m[2]:
                 errors.append(line)
         made = out / "Documentation/output/virt/kvm"

@@ -239,8 +239,8 @@ class Boot:
     smp: int = 2
     thread: str = ""
     shadow: bool = False    # the common MMU is switched off
-    compare: bool = False   # the verdicts have to be those of the unpatched kernel
-    rest: bool = False      # and all other selftests, as they are
+    compare: bool = False   # with the unpatched kernel's verdicts beside: what passes there passes, for no reason may it fail
+    rest: int = 0           # and all other selftests, as they are, for so many seconds
 
 
 NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_huge_pages_recovery_period_ms=100"
@@ -266,7 +266,7 @@ HUGETLB = " hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=160"
 
 # What takes hours.
 LONG = (
-    Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=True),
+    Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=TIMEOUT),
     Boot("npt-memory", "npt", backed(), cmdline=HUGETLB, compare=True),
     Boot("npt-memory-nx", "npt", backed() + NX_TEST, cmdline=NX_FORCE.removesuffix(" hugepages=128") + HUGETLB, compare=True),
     Boot("npt-memory-la57", "npt", backed(), cmdline=HUGETLB, cpu=",+la57", compare=True),
@@ -275,7 +275,8 @@ LONG = (
     Boot("npt-debug-nx", "npt", STRESS, variant="debug", cmdline=NX_FORCE),
     Boot("npt-kcsan", "npt", STRESS, variant="kcsan", cmdline=NX_FORCE, thread="multi"),
     Boot("npt-none-memory", "npt", backed(huge=()), variant="preempt-none", cmdline="hugepages=160"),
-    Boot("ept-all", "ept", EPT, compare=True, rest=True),
+    # What takes longer takes hours on Bochs.
+    Boot("ept-all", "ept", EPT, compare=True, rest=100),
     Boot("ept-all-no-ad", "ept", EPT + EPT_LEAVES, cmdline="kvm_intel.eptad=0", compare=True),
     Boot("ept-all-no-pml", "ept", EPT + EPT_LEAVES, cmdline="kvm_intel.pml=0", compare=True),
     Boot("ept-shadow", "ept", EPT_LEAVES, cmdline="kvm_intel.ept=0", shadow=True),
@@ -288,7 +289,7 @@ def tests_of(item, selftests):
     tests = _listed(item, selftests)
     if item.rest:
         named = {t.name for t in tests}
-        tests += [Test(name, "", TIMEOUT) for name in initramfs.available(selftests) if name not in named]
+        tests += [Test(name, "", item.rest) for name in initramfs.available(selftests) if name not in named]
     return tests
 
 
@@ -386,24 +387,28 @@ def check_core(report, item, result):
                  f"{sum(r.faults or 0 for r in runs)} faults", lines)
 
 
-def unpatched_verdicts(item, src, selftests, tests):
-    """What the unpatched kernel, same configuration, makes of the tests of a boot: verdicts by title."""
+def unpatched_verdicts(report, item, src, selftests, tests):
+    """What the unpatched kernel, same configuration, makes of the tests of a boot: verdicts by title. One that does not
+    end is "slow" if there was little time for it."""
     bare = source.unpatched(src)
     image = build.kernel(bare, TARGETS[item.target], item.variant)
     say(f"{item.name}: first the unpatched kernel")
     result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.cmdline, cpu=item.cpu,
                        smp=item.smp, thread=item.thread,
                        on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
-    if result.trouble:
-        say(result.explain())
-    return {r.title: r.verdict for r in result.results}
+    report.point(item.name, "the unpatched kernel boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
+                 result.trouble or took(result.seconds), [result.explain()])
+
+    def verdict(r):
+        return "slow" if "TIMEOUT" in r.detail and not r.args and 0 < item.rest < TIMEOUT else r.verdict
+    return {r.title: verdict(r) for r in result.results}
 
 
 def run_boot(report, item, src, known):
     target = TARGETS[item.target]
     selftests = build.selftests(src, target.arch)
     tests = tests_of(item, selftests)
-    before = unpatched_verdicts(item, src, selftests, tests) if item.compare else {}
+    before = unpatched_verdicts(report, item, src, selftests, tests) if item.compare else {}
     image = build.kernel(src, target, item.variant)
 
     def point(result):
@@ -415,7 +420,9 @@ def run_boot(report, item, src, known):
         verdict = result.verdict
         if verdict == "skip" and before.get(result.title) == "ok":
             verdict = "not ok"
-        if reason and verdict == "not ok" and not result.detail.startswith("not run"):
+        if verdict == "not ok" and before.get(result.title) == "slow" and "TIMEOUT" in result.detail:
+            verdict, note = "skip", f"takes more than {item.rest} s with either kernel"
+        if reason and verdict == "not ok" and before.get(result.title) != "ok" and not result.detail.startswith("not run"):
             verdict, note = "skip", f"known: {reason}"
         elif reason and verdict == "ok":
             note += "; it passes though it is in known-failures"

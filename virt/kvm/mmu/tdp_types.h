@@ -4,7 +4,7 @@
 
 /*
  * Types that page-table formats and the common TDP MMU share.  Like the
- * formats, this file knows neither the kernel's configuration nor a VM.
+ * formats, this file does not know what a VM is.
  */
 
 /* The most levels that any format has; sizes arrays indexed by level - 1. */

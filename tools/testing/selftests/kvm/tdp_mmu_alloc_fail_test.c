@@ -24,28 +24,32 @@
 
 #define DEBUGFS		"/sys/kernel/debug/"
 #define SLOT		1
-/* Regions far from each other, so that each needs tables of its own. */
-#define NR_REGIONS	4
+/*
+ * Regions far from each other, so that each needs tables of its own: together
+ * more than a vCPU loads before its first fault.
+ */
+#define NR_REGIONS	40
 #define REGION_BYTES	SZ_2M
 #define REGION_STRIDE	SZ_1G
 #define GPA		SZ_4G
 #define GVA		SZ_4G
 #define PAGES		(REGION_BYTES / SZ_4K)
 
-static uint64_t round;
+/* What the guest writes to, and what. */
+static uint64_t nr_regions, stride, round;
 
 static void guest_code(void)
 {
 	uint64_t r, off;
 
 	for (;;) {
-		for (r = 0; r < NR_REGIONS; r++) {
-			for (off = 0; off < REGION_BYTES; off += SZ_4K)
+		GUEST_SYNC(0);
+		for (r = 0; r < READ_ONCE(nr_regions); r++) {
+			for (off = 0; off < REGION_BYTES; off += READ_ONCE(stride))
 				WRITE_ONCE(*(uint64_t *)(GVA + off +
 							 r * REGION_STRIDE),
 					   READ_ONCE(round) + off);
 		}
-		GUEST_SYNC(0);
 	}
 }
 
@@ -85,6 +89,15 @@ static bool has_failed(void)
 
 static void *mem[NR_REGIONS];
 
+static void run_guest(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+}
+
+/* The guest has run, and used nothing of the regions. */
 static struct kvm_vm *new_vm(struct kvm_vcpu **vcpu)
 {
 	struct kvm_vm *vm;
@@ -98,19 +111,17 @@ static struct kvm_vm *new_vm(struct kvm_vcpu **vcpu)
 		virt_map(vm, GVA + r * REGION_STRIDE, GPA + r * REGION_STRIDE,
 			 PAGES);
 	}
+	run_guest(*vcpu);
 	return vm;
 }
 
-static void expect_sync(struct kvm_vcpu *vcpu)
+static void next_round(struct kvm_vm *vm, uint64_t regions, uint64_t step)
 {
-	struct ucall uc;
-
-	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-}
-
-static void next_round(struct kvm_vm *vm)
-{
+	nr_regions = regions;
+	stride = step;
 	round += SZ_1G;
+	sync_global_to_guest(vm, nr_regions);
+	sync_global_to_guest(vm, stride);
 	sync_global_to_guest(vm, round);
 }
 
@@ -118,8 +129,8 @@ static void check_memory(void)
 {
 	uint64_t r, off;
 
-	for (r = 0; r < NR_REGIONS; r++) {
-		for (off = 0; off < REGION_BYTES; off += SZ_4K)
+	for (r = 0; r < nr_regions; r++) {
+		for (off = 0; off < REGION_BYTES; off += stride)
 			TEST_ASSERT_EQ(*(uint64_t *)(mem[r] + off), round + off);
 	}
 }
@@ -129,10 +140,11 @@ static bool fault(unsigned int n, unsigned int *nr_enomem)
 {
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = new_vm(&vcpu);
+	struct ucall uc;
 	bool failed;
 	int r, err;
 
-	next_round(vm);
+	next_round(vm, NR_REGIONS, REGION_BYTES);
 	fail_nth(n);
 	r = __vcpu_run(vcpu);
 	err = errno;
@@ -143,15 +155,16 @@ static bool fault(unsigned int n, unsigned int *nr_enomem)
 		    failed ? "failed" : "not reached");
 	if (r) {
 		++*nr_enomem;
-		vcpu_run(vcpu);
+		run_guest(vcpu);
+	} else {
+		TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
 	}
-	expect_sync(vcpu);
 	check_memory();
 	kvm_vm_free(vm);
 	return failed;
 }
 
-static bool start_log(unsigned int n)
+static bool start_log(unsigned int n, bool huge)
 {
 	unsigned long *bitmap = bitmap_zalloc(PAGES);
 	struct kvm_vcpu *vcpu;
@@ -159,9 +172,10 @@ static bool start_log(unsigned int n)
 	bool failed;
 	int r;
 
-	next_round(vm);
-	vcpu_run(vcpu);
-	expect_sync(vcpu);
+	next_round(vm, 1, SZ_4K);
+	run_guest(vcpu);
+	if (huge)
+		TEST_ASSERT(vm_get_stat(vm, "pages_2m"), "no huge page to split");
 
 	fail_nth(n);
 	r = __vm_set_user_memory_region(vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA,
@@ -175,9 +189,8 @@ static bool start_log(unsigned int n)
 		vm_set_user_memory_region(vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES,
 					  GPA, REGION_BYTES, mem[0]);
 
-	next_round(vm);
-	vcpu_run(vcpu);
-	expect_sync(vcpu);
+	next_round(vm, 1, SZ_4K);
+	run_guest(vcpu);
 	check_memory();
 	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
 	for (r = 0; r < PAGES; r++)
@@ -188,13 +201,17 @@ static bool start_log(unsigned int n)
 	return failed;
 }
 
-static void run(const char *backing, int advice)
+/* Return: how many allocations a log start makes. */
+static unsigned int run(const char *backing, bool huge)
 {
 	unsigned int n, nr_enomem = 0;
 	int r;
 
 	for (r = 0; r < NR_REGIONS; r++) {
-		TEST_ASSERT(!madvise(mem[r], REGION_BYTES, advice), "madvise");
+		if (thp_configured())
+			TEST_ASSERT(!madvise(mem[r], REGION_BYTES, huge ?
+					     MADV_HUGEPAGE : MADV_NOHUGEPAGE),
+				    "madvise");
 		madvise(mem[r], REGION_BYTES, MADV_DONTNEED);
 		/* What the host allocates for it is not meant here. */
 		memset(mem[r], 1, REGION_BYTES);
@@ -206,14 +223,15 @@ static void run(const char *backing, int advice)
 	printf("%s: %u allocations failed in faults, -ENOMEM %u times\n",
 	       backing, n - 1, nr_enomem);
 
-	for (n = 1; start_log(n); n++)
+	for (n = 1; start_log(n, huge); n++)
 		;
-	TEST_ASSERT(n > 1, "no allocation of log start could fail");
 	printf("%s: %u allocations failed in log starts\n", backing, n - 1);
+	return n - 1;
 }
 
 int main(void)
 {
+	unsigned int nr;
 	int r;
 
 	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
@@ -234,8 +252,11 @@ int main(void)
 				  ~(REGION_BYTES - 1ul));
 	}
 
-	run("4K", MADV_NOHUGEPAGE);
-	run("2M", MADV_HUGEPAGE);
+	nr = run("4K", false);
+	if (thp_configured()) {
+		r = run("2M", true);
+		TEST_ASSERT(r > nr, "nothing was allocated to split huge pages");
+	}
 	close(fail_nth_fd);
 	return 0;
 }
