@@ -204,18 +204,22 @@ static bool start_log(unsigned int n, bool huge)
 /* Return: how many allocations a log start makes. */
 static unsigned int run(const char *backing, bool huge)
 {
+	size_t bytes = (NR_REGIONS + 1) * REGION_BYTES;
 	unsigned int n, nr_enomem = 0;
+	void *all;
 	int r;
 
-	for (r = 0; r < NR_REGIONS; r++) {
-		if (thp_configured())
-			TEST_ASSERT(!madvise(mem[r], REGION_BYTES, huge ?
-					     MADV_HUGEPAGE : MADV_NOHUGEPAGE),
-				    "madvise");
-		madvise(mem[r], REGION_BYTES, MADV_DONTNEED);
-		/* What the host allocates for it is not meant here. */
-		memset(mem[r], 1, REGION_BYTES);
-	}
+	all = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(all != MAP_FAILED, "mmap");
+	if (thp_configured())
+		TEST_ASSERT(!madvise(all, bytes, huge ? MADV_HUGEPAGE :
+							MADV_NOHUGEPAGE),
+			    "madvise");
+	/* What the host allocates for it is not meant here. */
+	memset(all, 1, bytes);
+	for (r = 0; r < NR_REGIONS; r++)
+		mem[r] = align_ptr_up(all, REGION_BYTES) + r * REGION_BYTES;
 
 	for (n = 1; fault(n, &nr_enomem); n++)
 		;
@@ -226,13 +230,13 @@ static unsigned int run(const char *backing, bool huge)
 	for (n = 1; start_log(n, huge); n++)
 		;
 	printf("%s: %u allocations failed in log starts\n", backing, n - 1);
+	munmap(all, bytes);
 	return n - 1;
 }
 
 int main(void)
 {
 	unsigned int nr;
-	int r;
 
 	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
 	__TEST_REQUIRE(fail_nth_fd >= 0 &&
@@ -244,19 +248,10 @@ int main(void)
 	set(DEBUGFS "failslab/verbose", "0");
 	set(DEBUGFS "fail_page_alloc/verbose", "0");
 
-	for (r = 0; r < NR_REGIONS; r++) {
-		mem[r] = mmap(NULL, 2 * REGION_BYTES, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		TEST_ASSERT(mem[r] != MAP_FAILED, "mmap");
-		mem[r] = (void *)(((unsigned long)mem[r] + REGION_BYTES - 1) &
-				  ~(REGION_BYTES - 1ul));
-	}
-
 	nr = run("4K", false);
-	if (thp_configured()) {
-		r = run("2M", true);
-		TEST_ASSERT(r > nr, "nothing was allocated to split huge pages");
-	}
+	if (thp_configured())
+		TEST_ASSERT(run("2M", true) > nr,
+			    "nothing was allocated to split huge pages");
 	close(fail_nth_fd);
 	return 0;
 }
