@@ -7,18 +7,21 @@
 #include <unistd.h>
 
 #include "test.h"
+#include "sched.h"
+#include "shim.h"
 
 #define PAGE_BYTES	4096ul
 #define NR_PAGES	32768u
 /* Where tables seem to be; below 4 GiB for the toy's 32-bit entries. */
 #define POOL_PHYS	0x40000000ull
 #define POISON		0x6b
-/* The most pages that an RCU callback may free. */
-#define MAX_BATCH	512
 
 const struct tdp_fmt *fmt;
 int expect_warnings;
+unsigned int test_effort = 1;
+char test_where[96];
 void (*store_hook)(tdp_pte_t *entry, int level);
+void (*page_freed)(void *table);
 struct traced traced;
 unsigned int nr_tables, nr_freed;
 int nr_accounted;
@@ -28,14 +31,22 @@ static const char *skipped;
 static unsigned char *pool;
 static struct page pages[NR_PAGES];
 static unsigned int nr_pages;
-static int rcu_depth;
-static struct rcu_head *rcu_queue, **rcu_tail = &rcu_queue;
 static u64 rnd_state;
+
+/* In main's context, after a failure was reported. */
+void test_abort(void)
+{
+	longjmp(test_end, 1);
+}
 
 void test_fail(void)
 {
+	if (test_where[0])
+		printf(" (%s)", test_where);
 	putchar('\n');
-	longjmp(test_end, 1);
+	if (task)
+		sched_fail();
+	test_abort();
 }
 
 void test_skip(const char *why)
@@ -53,12 +64,17 @@ bool test_warn(bool cond, const char *file, int line, const char *what)
 	return cond;
 }
 
+void rnd_seed(u64 seed)
+{
+	rnd_state = 0x5deece66d ^ seed << 7;
+}
+
 u64 rnd(u64 n)
 {
 	rnd_state ^= rnd_state << 13;
 	rnd_state ^= rnd_state >> 7;
 	rnd_state ^= rnd_state << 17;
-	return rnd_state % n;
+	return (rnd_state >> 16) % n;
 }
 
 /* Tables, each from a page of its own that is not used again in a test. */
@@ -100,6 +116,8 @@ void __free_page(struct page *page)
 	CHECK(page->state == PAGE_TABLE, "freed twice");
 	CHECK(!page->accounted, "freed while accounted");
 	CHECK(!page->note, "freed with a note");
+	if (page_freed)
+		page_freed(page_table(page));
 	page->state = PAGE_FREED;
 	memset(page_table(page), POISON,
 	       sizeof(tdp_pte_t) << model_nr_bits(page->level));
@@ -135,52 +153,38 @@ void tdp_account_table(void *table, int nr)
 	CHECK(page->accounted == 0 || page->accounted == 1);
 }
 
-/* RCU and accesses. */
-
-void rcu_read_lock(void)
-{
-	rcu_depth++;
-}
-
-void rcu_read_unlock(void)
-{
-	CHECK(rcu_depth-- > 0);
-}
-
-void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
-{
-	CHECK(!head->func, "already waits for a grace period");
-	head->next = NULL;
-	head->func = func;
-	*rcu_tail = head;
-	rcu_tail = &head->next;
-}
-
-void test_grace_period(void)
-{
-	CHECK(!rcu_depth, "a reader waits for itself");
-	while (rcu_queue) {
-		struct rcu_head *head = rcu_queue;
-		unsigned int freed = nr_freed;
-
-		rcu_queue = head->next;
-		head->func(head);
-		CHECK(nr_freed - freed <= MAX_BATCH, "%u pages in a callback",
-		      nr_freed - freed);
-	}
-	rcu_tail = &rcu_queue;
-}
+/* Accesses. */
 
 void test_deref(const void *entry)
 {
-	CHECK(rcu_depth, "not in an RCU read-side critical section");
+	CHECK(rcu_read_lock_held(), "not in an RCU read-side critical section");
 	CHECK(tdp_table_to_page(entry)->state == PAGE_TABLE, "freed table");
+}
+
+/*
+ * Others go first.  In races only the first entries of a table, which are all
+ * that the tests' gfns need, are worth it.
+ */
+static void entry_point(const char *what, const void *entry)
+{
+	size_t offset = (const unsigned char *)entry - pool;
+	unsigned int index = offset % PAGE_BYTES / sizeof(tdp_pte_t);
+
+	if (sched_running && index < RACE_ENTRIES)
+		sched_point(what, offset / PAGE_BYTES, index);
+}
+
+void test_load(const void *entry)
+{
+	entry_point("load  %llu[%llu]", entry);
+	test_deref(entry);
 }
 
 void test_store(void *entry)
 {
 	void (*hook)(tdp_pte_t *entry, int level) = store_hook;
 
+	entry_point("store %llu[%llu]", entry);
 	test_deref(entry);
 	if (!hook)
 		return;
@@ -193,6 +197,7 @@ void tdp_trace_pte_changed(const struct tdp_pgtable *pgt, gfn_t gfn, int level,
 			   u64 old, u64 new)
 {
 	traced = (struct traced) { pgt, gfn, level, old, new, traced.nr + 1 };
+	sched_note("  gfn %llx L%d: %llx > %llx", gfn, level, old, new);
 }
 
 /* Trees. */
@@ -326,10 +331,10 @@ void tree_fill(struct tree *t, unsigned int nr)
 	}
 }
 
-tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level)
+tdp_pte_t *pgt_find(const struct tdp_pgtable *pgt, gfn_t gfn, int *level)
 {
 	int l = root_level();
-	tdp_pte_t *table = t->pgt.root;
+	tdp_pte_t *table = pgt->root;
 
 	for (;; l--) {
 		gfn_t index = (gfn >> model_shift(l)) %
@@ -342,6 +347,11 @@ tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level)
 		}
 		table = tdp_phys_to_table(hw_view(table[index], l).phys);
 	}
+}
+
+tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level)
+{
+	return pgt_find(&t->pgt, gfn, level);
 }
 
 void count_tree(tdp_pte_t *table, int level, struct counts *c)
@@ -393,20 +403,32 @@ void tree_destroy(struct tree *t)
 
 /* Running. */
 
-static void reset(void)
+bool pool_is_low(void)
+{
+	return nr_pages > NR_PAGES - 4096;
+}
+
+/* All tables are gone: use their pages again. */
+void pool_reset(void)
 {
 	memset(pages, 0, sizeof(*pages) * nr_pages);
 	nr_pages = 0;
 	nr_tables = 0;
 	nr_freed = 0;
 	nr_accounted = 0;
-	rcu_depth = 0;
-	rcu_queue = NULL;
-	rcu_tail = &rcu_queue;
+}
+
+static void reset(void)
+{
+	pool_reset();
+	shim_reset();
+	sched_reset();
 	store_hook = NULL;
+	page_freed = NULL;
 	memset(&traced, 0, sizeof(traced));
 	expect_warnings = 0;
-	rnd_state = 0x5deece66d;
+	test_where[0] = 0;
+	rnd_seed(0);
 }
 
 static bool run(const struct test *test)
@@ -416,8 +438,7 @@ static bool run(const struct test *test)
 	if (setjmp(test_end))
 		return skipped;
 	test->run();
-	CHECK(!rcu_depth);
-	CHECK(!rcu_queue, "a grace period is due");
+	CHECK(test_rcu_idle(), "a grace period is due");
 	CHECK(!nr_tables, "%u tables were lost", nr_tables);
 	CHECK(!nr_accounted);
 	CHECK(!expect_warnings, "%d warnings did not come", expect_warnings);
@@ -438,7 +459,7 @@ static bool wanted(const char *name, char **only)
 static int run_all(char **only, bool list, bool *ok)
 {
 	static const struct test *const groups[] = {
-		format_tests, iter_tests, pte_tests, table_tests,
+		format_tests, iter_tests, pte_tests, table_tests, ops_tests,
 	};
 	const struct test *test;
 	unsigned int f, g;

@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KTREE = HERE.parents[2]
-NEEDED = ["virt/kvm/mmu", "arch/x86/kvm/tdp_pgtable.h", HERE.relative_to(KTREE)]
+NEEDED = ["virt/kvm/mmu", "arch/x86/kvm/tdp_pgtable.h", HERE.relative_to(KTREE), "include/linux/kvm_tdp_types.h"]
 # The fastest first.
 FORMATS = ["toy", "x86"]
 # A run takes a second; what takes this long hangs.

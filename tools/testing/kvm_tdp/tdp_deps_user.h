@@ -14,6 +14,7 @@
 
 typedef unsigned char u8;
 typedef signed char s8;
+typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef u64 gfn_t;
@@ -25,6 +26,8 @@ typedef u64 kvm_pfn_t;
 
 #define __must_check		__attribute__((__warn_unused_result__))
 #define __rcu
+#define __uninitialized
+#define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
 #define fallthrough		__attribute__((__fallthrough__))
 #define BUILD_BUG_ON(cond)	((void)sizeof(char[1 - 2 * !!(cond)]))
 #define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
@@ -58,9 +61,13 @@ bool test_warn(bool cond, const char *file, int line, const char *what);
 
 /* The accesses of entries. */
 void test_deref(const void *entry);
+void test_load(const void *entry);
 void test_store(void *entry);
 
-#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define READ_ONCE(x) ({						\
+	typeof(&(x)) __p = &(x);				\
+	test_load(__p);						\
+	__atomic_load_n(__p, __ATOMIC_RELAXED); })
 
 #define WRITE_ONCE(x, val) do {				\
 	typeof(x) *__p = &(x);				\
@@ -88,6 +95,7 @@ void test_store(void *entry);
 struct rcu_head {
 	struct rcu_head *next;
 	void (*func)(struct rcu_head *head);
+	unsigned int waits_for;
 };
 
 void rcu_read_lock(void);

@@ -16,7 +16,7 @@ struct test {
 };
 
 extern const struct test format_tests[], iter_tests[], pte_tests[],
-	table_tests[];
+	table_tests[], ops_tests[];
 
 #define CHECK(cond, ...) do {						\
 	if (!(cond)) {							\
@@ -27,8 +27,13 @@ extern const struct test format_tests[], iter_tests[], pte_tests[],
 	}								\
 } while (0)
 
+/* How much to do: 1 is a short run.  And where a test is, if it says so. */
+extern unsigned int test_effort;
+extern char test_where[96];
+
 /* These do not return. */
 void test_fail(void);
+void test_abort(void);
 void test_skip(const char *why);
 
 /* How many warnings the code under test must still give. */
@@ -36,9 +41,23 @@ extern int expect_warnings;
 
 /* From 0 to n - 1, the same in every run. */
 u64 rnd(u64 n);
+void rnd_seed(u64 seed);
+
+/* The most pages that an RCU callback may free. */
+#define MAX_BATCH	512
+/* Entries of a table, from the first, whose accesses are scheduling points. */
+#define RACE_ENTRIES	4
+
+/* What can be forced: all yield that may. */
+extern bool test_resched;
+bool test_rcu_idle(void);
+void shim_reset(void);
 
 /* Called before each store to an entry; not for the stores of the hook. */
 extern void (*store_hook)(tdp_pte_t *entry, int level);
+
+/* Called when a table is freed. */
+extern void (*page_freed)(void *table);
 
 /* The last change that was traced, and how many were. */
 struct traced {
@@ -57,6 +76,8 @@ void free_unlinked(void *table);
 void *page_table(const struct page *page);
 extern unsigned int nr_tables, nr_freed;
 extern int nr_accounted;
+void pool_reset(void);
+bool pool_is_low(void);
 
 /*
  * The model of a format, independent of it: what hardware does with an entry,
@@ -162,6 +183,7 @@ void tree_set_owing(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
 void tree_set(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
 	      enum tdp_mode mode);
 /* By plain arithmetic: the entry at a level, or the lowest one above it. */
+tdp_pte_t *pgt_find(const struct tdp_pgtable *pgt, gfn_t gfn, int *level);
 tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level);
 void count_tree(tdp_pte_t *table, int level, struct counts *c);
 void check_counts(const struct tree *t);

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The hardware of a vCPU: it caches every entry that it sees, at every level,
+ * and uses what it has cached until it is flushed.  And the oracle, which knows
+ * what must not be cached, or used, any more.
+ */
+#include "vm.h"
+
+static bool covers(const struct cached *c, gfn_t gfn)
+{
+	return gfn - c->gfn < model_span(c->level);
+}
+
+static struct cached *lookup(struct cpu *cpu, gfn_t gfn, bool table)
+{
+	struct cached *c, *best = NULL;
+
+	for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+		if (hw_view(c->pte, c->level).table == table &&
+		    covers(c, gfn) && (!best || c->level < best->level))
+			best = c;
+	}
+	return best;
+}
+
+static void drop(struct cpu *cpu, struct cached *c)
+{
+	*c = cpu->cached[--cpu->nr];
+}
+
+/* Hardware does not keep two translations of a page of the same size. */
+static void cache(struct cpu *cpu, gfn_t gfn, int level, tdp_pte_t pte)
+{
+	struct cached *c;
+
+	for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+		if (c->level == level && covers(c, gfn))
+			break;
+	}
+	if (c == cpu->cached + cpu->nr) {
+		if (cpu->nr == NR_CACHED)
+			c = &cpu->cached[gfn % NR_CACHED];
+		else
+			cpu->nr++;
+	}
+	*c = (struct cached) {
+		.gfn = gfn & ~(model_span(level) - 1),
+		.pte = pte,
+		.level = level,
+	};
+}
+
+/* A flush of leaves reaches no tables. */
+void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, bool tables)
+{
+	struct cached *c = cpu->cached;
+
+	while (c < cpu->cached + cpu->nr) {
+		if (c->gfn < end && c->gfn + model_span(c->level) > start &&
+		    (tables || !hw_view(c->pte, c->level).table))
+			drop(cpu, c);
+		else
+			c++;
+	}
+	cpu->flushes++;
+}
+
+void cpu_flush_all(struct cpu *cpu)
+{
+	cpu->nr = 0;
+	cpu->flushes++;
+}
+
+/* What hardware logged is taken over when the vCPU exits. */
+void cpu_drain_log(struct cpu *cpu)
+{
+	while (cpu->nr_pml) {
+		gfn_t gfn = cpu->pml[--cpu->nr_pml];
+		struct mem *mem = vm_mem(cpu->as_id, gfn);
+
+		if (mem)
+			mark_page_dirty_in_slot(&vm.kvm, mem->slot, gfn);
+	}
+}
+
+/* The access itself: is that page the guest's, and may it do so? */
+static void access_memory(struct cpu *cpu, gfn_t gfn, const struct cached *c,
+			  unsigned int access)
+{
+	struct view v = hw_view(c->pte, c->level);
+	kvm_pfn_t pfn = (v.phys >> 12) + (gfn - c->gfn);
+	struct mem *mem = vm_mem(cpu->as_id, gfn);
+	struct host *host;
+
+	CHECK(mem, "CPU%d uses gfn %llx, which has no memslot",
+	      (int)(cpu - vm.cpus), gfn);
+	host = &mem->host[gfn - mem->base_gfn];
+	sched_note("  CPU%d %s gfn %llx", (int)(cpu - vm.cpus),
+		   access == TEST_W ? "writes" : "uses", gfn);
+	CHECK(!host->absent && pfn == vm_pfn(mem, gfn),
+	      "CPU%d uses gfn %llx after its page was taken away",
+	      (int)(cpu - vm.cpus), gfn);
+	if (access != TEST_W)
+		return;
+	CHECK(!host->readonly, "CPU%d writes to read-only gfn %llx",
+	      (int)(cpu - vm.cpus), gfn);
+	CHECK(!host->guarded, "CPU%d writes to tracked gfn %llx",
+	      (int)(cpu - vm.cpus), gfn);
+	host->version++;
+}
+
+/* One walk.  Return: HW_DONE, HW_FAULT, or negative if it must start again. */
+static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
+{
+	struct cached *c = lookup(cpu, gfn, true);
+	unsigned int flushes = cpu->flushes;
+	tdp_pte_t *table = cpu->root->pgt.root;
+	int level = root_level();
+
+	if (c) {
+		table = tdp_phys_to_table(hw_view(c->pte, c->level).phys);
+		level = c->level - 1;
+	}
+	for (;; level--) {
+		unsigned int index = (gfn >> model_shift(level)) &
+				     ((1u << model_nr_bits(level)) - 1);
+		tdp_pte_t *entry = table + index, pte, new;
+		struct page *page = tdp_table_to_page(entry);
+		struct view v;
+
+		sched_point("hw load level %llu[%llu]", level, index);
+		if (cpu->flushes != flushes)
+			return -1;
+		CHECK(page->state == PAGE_TABLE, "CPU%d walks a freed table",
+		      (int)(cpu - vm.cpus));
+		pte = *entry;
+		v = hw_view(pte, level);
+		CHECK(!v.bad || tdp_pte_kind(fmt, pte, level) == TDP_ANNOTATED,
+		      "CPU%d: misconfigured %llx", (int)(cpu - vm.cpus),
+		      (u64)pte);
+		if (!(v.access & access))
+			return HW_FAULT;
+		if (v.table) {
+			cache(cpu, gfn, level, pte);
+			table = tdp_phys_to_table(v.phys);
+			continue;
+		}
+
+		new = hw_access(pte, level, access);
+		if (new != pte) {
+			sched_point("hw A/D level %llu[%llu]", level, index);
+			if (cpu->flushes != flushes || *entry != pte)
+				return -1;
+			CHECK(page->state == PAGE_TABLE);
+			*entry = new;
+			if (access == TEST_W && model_hw_logs(level) &&
+			    !v.dirty) {
+				CHECK(cpu->nr_pml < NR_CACHED);
+				cpu->pml[cpu->nr_pml++] = gfn;
+			}
+		}
+		cache(cpu, gfn, level, new);
+		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
+		return HW_DONE;
+	}
+}
+
+/**
+ * cpu_access() - Let the guest access its memory
+ * @cpu: the CPU
+ * @gfn: where
+ * @access: TEST_R, TEST_W or TEST_X
+ *
+ * Return: HW_DONE, or HW_FAULT for KVM to do something.
+ */
+int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access)
+{
+	struct cached *c;
+	int r;
+
+	do {
+		if (!cpu->root || cpu->obsolete)
+			return HW_FAULT;
+		c = lookup(cpu, gfn, false);
+		if (c && (hw_view(c->pte, c->level).access & access) &&
+		    hw_access(c->pte, c->level, access) == c->pte) {
+			access_memory(cpu, gfn, c, access);
+			return HW_DONE;
+		}
+		r = walk(cpu, gfn, access);
+	} while (r < 0);
+
+	/* A fault drops what led to it. */
+	while (r == HW_FAULT && (c = lookup(cpu, gfn, false)))
+		drop(cpu, c);
+	return r;
+}
+
+/* The oracle. */
+
+void cpu_table_freed(void *table)
+{
+	struct cpu *cpu;
+	struct cached *c;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+			struct view v = hw_view(c->pte, c->level);
+
+			CHECK(!v.table || tdp_phys_to_table(v.phys) != table,
+			      "a table is freed that CPU%d has cached",
+			      (int)(cpu - vm.cpus));
+		}
+	}
+}
+
+/* A notifier has returned: nothing of the range is mapped, or cached. */
+void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
+{
+	struct kvm_tdp_root *root;
+	struct cpu *cpu;
+	struct cached *c;
+	gfn_t gfn;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+			CHECK(cpu->as_id != as_id ||
+			      hw_view(c->pte, c->level).table ||
+			      c->gfn >= end ||
+			      c->gfn + model_span(c->level) <= start,
+			      "CPU%d has gfn %llx cached after it was flushed",
+			      (int)(cpu - vm.cpus), c->gfn);
+		}
+	}
+	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
+		if (root->as_id != as_id)
+			continue;
+		/* A sample, of what can be large. */
+		for (gfn = start; gfn < end; gfn += gfn < start + 8 ? 1 : 61) {
+			int level = 1;
+			tdp_pte_t *pte = pgt_find(&root->pgt, gfn, &level);
+
+			CHECK(tdp_pte_kind(fmt, *pte, level) != TDP_LEAF,
+			      "gfn %llx is mapped after it was zapped", gfn);
+		}
+	}
+}
+
+/*
+ * Has user space a copy, or a mark in the log, of each page of the logged
+ * memslots?  Also after the CPUs have written to what they can write to.
+ */
+static void check_log(const char *when)
+{
+	struct mem *mem;
+	unsigned long i;
+
+	for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++) {
+		for (i = 0; mem->logged && i < mem->npages; i++) {
+			CHECK(mem->host[i].version == mem->host[i].copied ||
+			      mem->dirty[i],
+			      "a write to gfn %llx is not in the log%s",
+			      mem->base_gfn + i, when);
+		}
+	}
+}
+
+static void probe(struct cpu *cpu, struct mem *mem)
+{
+	gfn_t gfn, end = mem->base_gfn + min(mem->npages, 8ul);
+
+	if (!mem->logged || mem->slot->as_id != cpu->as_id)
+		return;
+	for (gfn = mem->base_gfn; gfn < end; gfn++) {
+		cpu_access(cpu, gfn, TEST_W);
+		cpu_drain_log(cpu);
+	}
+}
+
+void cpu_probe_log(void)
+{
+	struct mem *mem;
+	struct cpu *cpu;
+	int pass;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_drain_log(cpu);
+	check_log("");
+	/* What is cached first, then what is in the tables. */
+	for (pass = 0; pass < 2; pass++) {
+		for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+			for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++)
+				probe(cpu, mem);
+			cpu_flush_all(cpu);
+		}
+		check_log(pass ? ", by an entry that is writable" :
+				 ", by an entry that is cached");
+	}
+}

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The operations of the TDP MMU, as virt/kvm/kvm_main.c, x86 and user space do
+ * them: what comes before, what comes after, and which locks are held.
+ */
+#include "vm.h"
+
+/* SRCU: who looks up memslots, and whom an updater waits for. */
+static unsigned int slots_readers, slots_wait;
+
+static void slots_read_lock(void)
+{
+	sched_point("srcu_read_lock", 0, 0);
+	slots_readers |= 1u << task;
+}
+
+static void slots_read_unlock(void)
+{
+	sched_point("srcu_read_unlock", 0, 0);
+	slots_readers &= ~(1u << task);
+	slots_wait &= ~(1u << task);
+}
+
+static bool slots_gone(const void *arg)
+{
+	return !slots_wait;
+}
+
+static void slots_synchronize(void)
+{
+	sched_point("synchronize_srcu", 0, 0);
+	CHECK(!rcu_read_lock_held() && !test_rwlock_held(&vm.kvm.mmu_lock));
+	slots_wait = slots_readers;
+	sched_wait(slots_gone, NULL, "readers of the memslots");
+}
+
+void ops_reset(void)
+{
+	slots_readers = 0;
+	slots_wait = 0;
+}
+
+/* vCPUs. */
+
+void op_put_root(struct cpu *cpu)
+{
+	struct kvm_tdp_root *root = cpu->root;
+
+	if (!root)
+		return;
+	read_lock(&vm.kvm.mmu_lock);
+	cpu->root = NULL;
+	kvm_tdp_put_root(root);
+	read_unlock(&vm.kvm.mmu_lock);
+	/* No entry to the guest without a root, and then with a flush. */
+	cpu_flush_all(cpu);
+}
+
+void op_load_root(struct cpu *cpu)
+{
+	struct kvm_tdp_root *root, *new = NULL;
+
+	op_put_root(cpu);
+	read_lock(&vm.kvm.mmu_lock);
+	/* What is made obsolete from now on makes this one, too. */
+	cpu->obsolete = false;
+	root = kvm_tdp_get_root(MMU, cpu->as_id);
+	if (!root) {
+		new = vm_new_root(cpu->as_id, cpu->as_id);
+		root = kvm_tdp_add_root(MMU, new);
+	}
+	CHECK(root->as_id == cpu->as_id && !root->invalid);
+	cpu->root = root;
+	read_unlock(&vm.kvm.mmu_lock);
+	/* Somebody else was faster. */
+	if (new && root != new)
+		kvm_arch_tdp_free_root(new);
+	cpu_flush_all(cpu);
+}
+
+static unsigned int kvm_access(unsigned int access)
+{
+	return (access == TEST_W ? TDP_WRITE : 0) |
+	       (access == TEST_X ? TDP_EXEC : 0);
+}
+
+/* Return: the page's host mapping, which is brought if there is none. */
+static struct host *fault_in(struct mem *mem, gfn_t gfn)
+{
+	struct host *host = &mem->host[gfn - mem->base_gfn];
+
+	sched_point("look up the page of %llx", gfn, 0);
+	host->absent = false;
+	return host;
+}
+
+static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
+		      unsigned int access, bool prefetch)
+{
+	struct held_page held = {}, **link;
+	struct vm_fault vf = {
+		.fault = {
+			.gfn = gfn,
+			.slot = slot,
+			.tables = &cpu->tables,
+			.write = access == TEST_W,
+			.prefetch = prefetch,
+		},
+		.exec = access == TEST_X,
+	};
+	struct mem *mem = vm_mem(cpu->as_id, gfn);
+	struct host *host = NULL;
+	int r;
+
+	if (__kvm_mmu_topup_memory_cache(&cpu->tables, root_level() - 1,
+					 root_level() - 1))
+		return -ENOMEM;
+
+	if (slot) {
+		vf.fault.mmu_seq = vm.kvm.mmu_invalidate_seq;
+		host = fault_in(mem, gfn);
+		if (vf.fault.write && host->readonly)
+			return -EFAULT;
+		vf.fault.pfn = vm_pfn(mem, gfn);
+		vf.fault.host_writable = !host->readonly;
+		vf.fault.page = &held.page;
+		held.next = held_pages;
+		held_pages = &held;
+	}
+
+	r = kvm_tdp_handle_fault(&cpu->vcpu, cpu->root, &vf.fault);
+	sched_note("  fault: %d", r);
+
+	if (slot) {
+		for (link = &held_pages; *link != &held; link = &(*link)->next)
+			;
+		*link = held.next;
+		/* Lockless paths may let it be written to from now on. */
+		CHECK(r != KVM_TDP_FIXED ||
+		      held.dirty == vf.fault.host_writable,
+		      "the page of a new leaf was not marked dirty");
+	}
+	return r;
+}
+
+/**
+ * op_fault() - A vCPU faults
+ * @cpu: the CPU
+ * @gfn: where
+ * @access: TEST_R, TEST_W or TEST_X
+ * @prefetch: it does not; KVM maps the page in advance
+ *
+ * Return: as kvm_tdp_handle_fault(), or -ENOMEM.
+ */
+int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
+{
+	struct mem *mem;
+	int r;
+
+	if (!cpu->root || cpu->obsolete)
+		op_load_root(cpu);
+
+	slots_read_lock();
+	mem = vm_mem(cpu->as_id, gfn);
+	r = fault_slow(cpu, mem ? mem->slot : NULL, gfn, access, prefetch);
+	slots_read_unlock();
+	return r;
+}
+
+int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access)
+{
+	struct mem *mem;
+	int r;
+
+	if (!cpu->root || cpu->obsolete)
+		op_load_root(cpu);
+
+	slots_read_lock();
+	mem = vm_mem(cpu->as_id, gfn);
+	r = kvm_tdp_fast_fault(&cpu->vcpu, cpu->root, mem ? mem->slot : NULL,
+			       gfn, kvm_access(access));
+	sched_note("  fast fault: %d", r);
+	slots_read_unlock();
+	return r;
+}
+
+/* A vCPU in the guest: a few attempts to access a page. */
+void op_run(struct cpu *cpu, gfn_t gfn, unsigned int access)
+{
+	int tries = 3;
+
+	while (cpu_access(cpu, gfn, access) == HW_FAULT && --tries) {
+		cpu_drain_log(cpu);
+		if (op_fast_fault(cpu, gfn, access) == KVM_TDP_SLOW)
+			op_fault(cpu, gfn, access, false);
+	}
+}
+
+/* The primary MMU. */
+
+static void invalidate_begin(gfn_t start, gfn_t end)
+{
+	struct kvm *kvm = &vm.kvm;
+
+	lockdep_assert_held_write(&kvm->mmu_lock);
+	if (!kvm->mmu_invalidate_in_progress++) {
+		kvm->mmu_invalidate_range_start = start;
+		kvm->mmu_invalidate_range_end = end;
+		return;
+	}
+	kvm->mmu_invalidate_range_start =
+		min(kvm->mmu_invalidate_range_start, start);
+	kvm->mmu_invalidate_range_end =
+		max(kvm->mmu_invalidate_range_end, end);
+}
+
+static void invalidate_end(void)
+{
+	lockdep_assert_held_write(&vm.kvm.mmu_lock);
+	vm.kvm.mmu_invalidate_seq++;
+	CHECK(vm.kvm.mmu_invalidate_in_progress-- > 0);
+}
+
+/* The pages may be someone else's as soon as the notifier has returned. */
+static void take_away(struct mem *mem, gfn_t start, gfn_t end)
+{
+	gfn_t gfn;
+
+	for (gfn = start; gfn < end; gfn++) {
+		struct host *host = &mem->host[gfn - mem->base_gfn];
+
+		host->gen = (host->gen + 1) % 8;
+		host->absent = true;
+		/* Its content is gone, and user space knows. */
+		host->copied = host->version;
+	}
+}
+
+void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+{
+	struct kvm *kvm = &vm.kvm;
+	struct kvm_gfn_range range = {
+		.start = start,
+		.end = end,
+		.may_block = may_block,
+	};
+
+	write_lock(&kvm->mmu_lock);
+	invalidate_begin(start, end);
+	range.slot = mem->slot;
+	if (range.slot)
+		kvm_tdp_unmap_gfn_range(MMU, &range);
+	write_unlock(&kvm->mmu_lock);
+
+	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	take_away(mem, start, end);
+	sched_note("  %llx-%llx is taken away", start, end);
+}
+
+void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end)
+{
+	write_lock(&vm.kvm.mmu_lock);
+	invalidate_end();
+	write_unlock(&vm.kvm.mmu_lock);
+}
+
+/* A range of the memory goes, by a notifier. */
+void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+{
+	op_unmap_open(mem, start, end, may_block);
+	op_unmap_close(mem, start, end);
+}
+
+bool op_age(struct mem *mem, gfn_t start, gfn_t end)
+{
+	struct kvm_gfn_range range = {
+		.slot = mem->slot,
+		.start = start,
+		.end = end,
+	};
+
+	return range.slot && kvm_tdp_age_gfn_range(MMU, &range);
+}
+
+bool op_test_age(struct mem *mem, gfn_t start, gfn_t end)
+{
+	struct kvm_gfn_range range = {
+		.slot = mem->slot,
+		.start = start,
+		.end = end,
+	};
+
+	return range.slot && kvm_tdp_test_age_gfn_range(MMU, &range);
+}
+
+/* KVM itself. */
+
+/* New mappings of a range look different from now on, as kvm_zap_gfn_range(). */
+void op_zap(gfn_t start, gfn_t end)
+{
+	write_lock(&vm.kvm.mmu_lock);
+	invalidate_begin(start, end);
+	kvm_tdp_zap_gfn_range(MMU, start, end);
+	invalidate_end();
+	write_unlock(&vm.kvm.mmu_lock);
+}
+
+static void zap_fast(void)
+{
+	struct kvm_tdp_root *root, *old[8];
+	struct cpu *cpu;
+	int nr = 0;
+
+	write_lock(&vm.kvm.mmu_lock);
+	kvm_tdp_invalidate_all_roots(MMU);
+	/* All vCPUs leave the guest, and get other roots before they enter it. */
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		cpu->obsolete = true;
+		cpu_flush_all(cpu);
+	}
+	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
+		CHECK(root->invalid && nr < 8);
+		refcount_inc(&root->refs);
+		old[nr++] = root;
+	}
+	write_unlock(&vm.kvm.mmu_lock);
+
+	kvm_tdp_zap_invalidated_roots(MMU);
+
+	read_lock(&vm.kvm.mmu_lock);
+	while (nr) {
+		struct counts c = {};
+
+		root = old[--nr];
+		count_tree(root->pgt.root, root_level(), &c);
+		CHECK(!c.leaves[0], "an invalidated root maps pages");
+		kvm_tdp_put_root(root);
+	}
+	read_unlock(&vm.kvm.mmu_lock);
+}
+
+void op_invalidate(void)
+{
+	mutex_lock(&vm.kvm.slots_lock);
+	zap_fast();
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+/* Then no notifier finds the memory any more, and it can go. */
+void op_delete_slot(struct mem *mem)
+{
+	mutex_lock(&vm.kvm.slots_lock);
+	sched_point("remove the memslot", 0, 0);
+	if (mem->slot) {
+		mem->logged = false;
+		mem->slot = NULL;
+		slots_synchronize();
+		zap_fast();
+		cpu_check_unmapped(mem->slots[0].as_id, mem->base_gfn,
+				   mem->base_gfn + min(mem->npages, 512ul));
+		take_away(mem, mem->base_gfn, mem->base_gfn + mem->npages);
+	}
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+void op_create_slot(struct mem *mem)
+{
+	mutex_lock(&vm.kvm.slots_lock);
+	if (!mem->slot) {
+		sched_point("add the memslot", 0, 0);
+		mem->slots[0].flags = 0;
+		memset(mem->dirty, 0, mem->npages);
+		mem->slot = &mem->slots[0];
+	}
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+/* Flags change by a new memslot. */
+static void set_flags(struct mem *mem, u32 flags)
+{
+	struct kvm_memory_slot *old = mem->slot, *new = mem->slots;
+
+	new += old == new;
+	sched_point("replace the memslot", 0, 0);
+	*new = *old;
+	new->flags = flags;
+	mem->slot = new;
+	slots_synchronize();
+}
+
+void op_log_start(struct mem *mem, bool split)
+{
+	unsigned long i;
+
+	mutex_lock(&vm.kvm.slots_lock);
+	if (mem->slot && !mem->slot->flags) {
+		memset(mem->dirty, 0, mem->npages);
+		set_flags(mem, KVM_MEM_LOG_DIRTY_PAGES);
+		if (split)
+			kvm_tdp_split_slot(MMU, mem->slot);
+		kvm_tdp_log_slot(MMU, mem->slot);
+		vm_flush(mem->slot->as_id, mem->base_gfn,
+			 mem->base_gfn + mem->npages, false);
+		/* Now user space makes a copy of all. */
+		for (i = 0; i < mem->npages; i++)
+			mem->host[i].copied = mem->host[i].version;
+		mem->logged = true;
+	}
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+/* KVM_CLEAR_DIRTY_LOG; then user space copies what was in it. */
+void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
+{
+	struct kvm *kvm = &vm.kvm;
+	unsigned long cleared = 0, bits;
+	struct cpu *cpu;
+
+	mutex_lock(&kvm->slots_lock);
+	if (!mem->slot || !mem->slot->flags)
+		goto out;
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_drain_log(cpu);
+
+	if (vm.clear_shared)
+		read_lock(&kvm->mmu_lock);
+	else
+		write_lock(&kvm->mmu_lock);
+	for (bits = mask; bits; bits &= bits - 1) {
+		u8 *dirty = &mem->dirty[gfn - mem->base_gfn + __ffs(bits)];
+
+		sched_point("test and clear bit %llx", gfn + __ffs(bits), 0);
+		if (*dirty)
+			cleared |= bits & -bits;
+		*dirty = false;
+	}
+	if (cleared)
+		kvm_tdp_log_masked(MMU, mem->slot, gfn, cleared);
+	if (vm.clear_shared)
+		read_unlock(&kvm->mmu_lock);
+	else
+		write_unlock(&kvm->mmu_lock);
+
+	if (cleared)
+		vm_flush(mem->slot->as_id, gfn + __ffs(cleared),
+			 gfn + __fls(cleared) + 1, false);
+out:
+	mutex_unlock(&kvm->slots_lock);
+
+	sched_point("copy pages", 0, 0);
+	for (; cleared; cleared &= cleared - 1) {
+		struct host *host = &mem->host[gfn - mem->base_gfn +
+					       __ffs(cleared)];
+
+		host->copied = host->version;
+	}
+}
+
+void op_log_stop(struct mem *mem)
+{
+	mutex_lock(&vm.kvm.slots_lock);
+	if (mem->slot && mem->slot->flags) {
+		mem->logged = false;
+		set_flags(mem, 0);
+		kvm_tdp_recover_slot(MMU, mem->slot);
+	}
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+int op_split(struct mem *mem)
+{
+	int r = 0;
+
+	mutex_lock(&vm.kvm.slots_lock);
+	if (mem->slot)
+		r = kvm_tdp_split_slot(MMU, mem->slot);
+	mutex_unlock(&vm.kvm.slots_lock);
+	return r;
+}
+
+int op_split_range(struct mem *mem, gfn_t start, gfn_t end)
+{
+	int r = 0;
+
+	mutex_lock(&vm.kvm.slots_lock);
+	write_lock(&vm.kvm.mmu_lock);
+	if (mem->slot)
+		r = kvm_tdp_split_range(MMU, mem->slot, start, end);
+	write_unlock(&vm.kvm.mmu_lock);
+	mutex_unlock(&vm.kvm.slots_lock);
+	return r;
+}
+
+void op_recover(struct mem *mem)
+{
+	mutex_lock(&vm.kvm.slots_lock);
+	if (mem->slot && !mem->slot->flags)
+		kvm_tdp_recover_slot(MMU, mem->slot);
+	mutex_unlock(&vm.kvm.slots_lock);
+}
+
+/* Shadow paging has made a page table of the guest's its own. */
+void op_track(struct mem *mem, gfn_t gfn)
+{
+	slots_read_lock();
+	write_lock(&vm.kvm.mmu_lock);
+	mem->host[gfn - mem->base_gfn].tracked = true;
+	if (mem->slot && kvm_tdp_write_protect_gfn(MMU, mem->slot, gfn, 1))
+		vm_flush(mem->slot->as_id, gfn, gfn + 1, false);
+	mem->host[gfn - mem->base_gfn].guarded = true;
+	write_unlock(&vm.kvm.mmu_lock);
+	slots_read_unlock();
+}
+
+void op_release(unsigned long nr)
+{
+	slots_read_lock();
+	kvm_tdp_release_pinned(MMU, nr);
+	slots_read_unlock();
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_TDP_SHIM_H
+#define __KVM_TDP_SHIM_H
+
+/*
+ * What the TDP MMU, beyond its page-table library, takes from the kernel apart
+ * from KVM itself.  The tests run as tasks that hand over at known points (see
+ * sched.h), so nothing here is atomic: it is in one piece between two points.
+ */
+#include <errno.h>
+
+#include "tdp_deps_user.h"
+#include "sched.h"
+
+#define BITS_PER_LONG		64
+#define GENMASK(h, l)		((~0ul << (l)) & (~0ul >> (63 - (h))))
+
+#define __acquires(x)
+#define __releases(x)
+#define __must_hold(x)
+#define __force
+
+#define WARN_ON(cond)		WARN_ON_ONCE(cond)
+
+static inline unsigned long __ffs(unsigned long word)
+{
+	return __builtin_ctzl(word);
+}
+
+static inline unsigned long __fls(unsigned long word)
+{
+	return 63 - __builtin_clzl(word);
+}
+
+typedef struct {
+	long long counter;
+} atomic64_t;
+
+static inline void atomic64_set(atomic64_t *v, long long i)
+{
+	v->counter = i;
+}
+
+static inline long long atomic64_read(const atomic64_t *v)
+{
+	return v->counter;
+}
+
+static inline void atomic64_add(long long i, atomic64_t *v)
+{
+	v->counter += i;
+}
+
+/* Reference counts; they neither come back from 0 nor drop below it. */
+typedef struct {
+	int refs;
+} refcount_t;
+
+int test_refcount_add(refcount_t *r, int nr);
+
+static inline void refcount_set(refcount_t *r, int n)
+{
+	r->refs = n;
+}
+
+static inline int refcount_read(const refcount_t *r)
+{
+	return r->refs;
+}
+
+static inline void refcount_inc(refcount_t *r)
+{
+	test_refcount_add(r, 1);
+}
+
+static inline bool __must_check refcount_inc_not_zero(refcount_t *r)
+{
+	sched_point("refcount_inc_not_zero", 0, 0);
+	if (!r->refs)
+		return false;
+	r->refs++;
+	return true;
+}
+
+static inline bool __must_check refcount_dec_and_test(refcount_t *r)
+{
+	return !test_refcount_add(r, -1);
+}
+
+/* Lists; those of RCU keep the way out of what was removed. */
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+static inline void INIT_LIST_HEAD(struct list_head *list)
+{
+	list->next = list;
+	list->prev = list;
+}
+
+static inline bool list_empty(const struct list_head *list)
+{
+	return list->next == list;
+}
+
+static inline void list_add_rcu(struct list_head *new, struct list_head *head)
+{
+	sched_point("list_add", 0, 0);
+	new->next = head->next;
+	new->prev = head;
+	head->next->prev = new;
+	head->next = new;
+}
+
+static inline void list_del_rcu(struct list_head *entry)
+{
+	sched_point("list_del", 0, 0);
+	entry->next->prev = entry->prev;
+	entry->prev->next = entry->next;
+	entry->prev = NULL;
+}
+
+#define list_entry(ptr, type, member)	container_of(ptr, type, member)
+#define list_next_entry(pos, member) \
+	list_entry((pos)->member.next, typeof(*(pos)), member)
+
+#define list_for_each_entry(pos, head, member)				\
+	for (pos = list_entry((head)->next, typeof(*pos), member);	\
+	     &pos->member != (head);					\
+	     pos = list_next_entry(pos, member))
+
+/* Asserts that who walks the list is a reader, and lets others change it. */
+struct list_head *test_rcu_next(struct list_head *next);
+
+#define list_entry_rcu(ptr, type, member) \
+	list_entry(test_rcu_next(ptr), type, member)
+
+#define list_for_each_entry_from_rcu(pos, head, member)			\
+	for (; &pos->member != (head);					\
+	     pos = list_entry_rcu(pos->member.next, typeof(*pos), member))
+
+#define list_for_each_entry_rcu(pos, head, member)			\
+	for (pos = list_entry_rcu((head)->next, typeof(*pos), member);	\
+	     &pos->member != (head);					\
+	     pos = list_entry_rcu(pos->member.next, typeof(*pos), member))
+
+/*
+ * Locks know who holds them.  As the kernel's, an rwlock lets no new reader in
+ * while a writer waits.
+ */
+typedef struct {
+	const char *name;
+	unsigned int readers;	/* tasks, by bit */
+	unsigned int waiters;
+	unsigned int writers_wait;
+	unsigned int writer;
+} rwlock_t;
+
+typedef struct {
+	unsigned int owner;
+} spinlock_t;
+
+struct mutex {
+	unsigned int owner;
+};
+
+void read_lock(rwlock_t *lock);
+void read_unlock(rwlock_t *lock);
+void write_lock(rwlock_t *lock);
+void write_unlock(rwlock_t *lock);
+bool rwlock_is_contended(rwlock_t *lock);
+void spin_lock_init(spinlock_t *lock);
+void spin_lock(spinlock_t *lock);
+void spin_unlock(spinlock_t *lock);
+void mutex_lock(struct mutex *lock);
+void mutex_unlock(struct mutex *lock);
+
+void test_assert_held(bool held, const char *file, int line, const char *what);
+
+#define __lockdep_assert(held, what) \
+	test_assert_held(held, __FILE__, __LINE__, what)
+
+#define lockdep_assert_held_read(lock) \
+	__lockdep_assert((lock)->readers & BIT(task), #lock " held for read")
+#define lockdep_assert_held_write(lock) \
+	__lockdep_assert((lock)->writer & BIT(task), #lock " held for write")
+#define lockdep_assert_held(lock) \
+	__lockdep_assert(_Generic((lock),				\
+		rwlock_t *: test_rwlock_held,				\
+		struct mutex *: test_mutex_held)(lock), #lock " held")
+
+static inline bool test_rwlock_held(const rwlock_t *lock)
+{
+	return (lock->readers | lock->writer) & BIT(task);
+}
+
+static inline bool test_mutex_held(const struct mutex *lock)
+{
+	return lock->owner & BIT(task);
+}
+
+/* RCU, beside what tdp_deps_user.h has. */
+bool rcu_read_lock_held(void);
+void rcu_barrier(void);
+
+#define RCU_LOCKDEP_WARN(cond, what)	WARN_ON_ONCE(cond)
+
+/* Under the tests' control. */
+bool need_resched(void);
+bool cond_resched(void);
+
+static inline void cpu_relax(void)
+{
+}
+
+#endif /* __KVM_TDP_SHIM_H */

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Long sequences of random operations of the TDP MMU, one after the other,
+ * against a map: whatever yields, and whatever cannot be allocated.
+ */
+#include "map.h"
+
+static int open_mem = -1;
+static gfn_t open_start, open_end;
+
+/* Windows that have large leaves, and ends that are not aligned. */
+static void set_up(bool large)
+{
+	gfn_t end = tdp_fmt_end_gfn(fmt), big = model_span(max_leaf_level());
+	struct mem_shape shapes[NR_MEMS] = {
+		{ 0, end * 2 / 3, max_leaf_level(), 0 },
+		{ end / 4, end - end / 4, max_leaf_level(), 1 },
+	};
+	gfn_t start = 0;
+
+	if (end > 32768) {
+		start = end / 2 & ~(big - 1);
+		shapes[0].base_gfn = start + (large ? big : 2048) - 700;
+		shapes[0].npages = 2100 + (large ? big : 0);
+		shapes[0].max_level = large ? 3 : 2;
+		shapes[1].base_gfn = start + 2 * big + 13;
+		shapes[1].npages = 1500;
+		shapes[1].max_level = 2;
+		end = start + 3 * big;
+	}
+	vm_create(NR_MEMS, shapes);
+	map_create(start, end);
+	vm.cpus[NR_VCPUS - 1].as_id = 1;
+	open_mem = -1;
+}
+
+static struct mem *random_mem(void)
+{
+	return &vm.mem[rnd(NR_MEMS)];
+}
+
+/* Few places, so that things happen to what there is. */
+static gfn_t random_in(const struct mem *mem)
+{
+	gfn_t span = model_span(1 + rnd(max_leaf_level()));
+	gfn_t at = (rnd(4) * span + rnd(3)) % mem->npages;
+
+	return mem->base_gfn + (rnd(8) ? at : mem->npages - 1 - at);
+}
+
+static void random_range(const struct mem *mem, gfn_t *start, gfn_t *end)
+{
+	gfn_t last = mem->base_gfn + mem->npages;
+	gfn_t span = model_span(1 + rnd(max_leaf_level()));
+
+	*start = random_in(mem);
+	if (rnd(2))
+		*start = max(*start & ~(span - 1), mem->base_gfn);
+	*end = *start + (rnd(2) ? span : 1 + rnd(2 * span));
+	*end = min(*end, last);
+	if (!rnd(16)) {
+		*start = mem->base_gfn;
+		*end = last;
+	}
+}
+
+static unsigned int random_access(void)
+{
+	static const u8 accesses[] = { TEST_R, TEST_W, TEST_W, TEST_X };
+
+	return accesses[rnd(4)];
+}
+
+static void do_fault(struct mem *mem, struct cpu *cpu)
+{
+	unsigned int access = random_access();
+	gfn_t gfn = random_in(mem);
+	bool prefetch = !rnd(8);
+	int r, expected;
+
+	cpu->as_id = mem->slots[0].as_id;
+	if (cpu->root && cpu->root->as_id != cpu->as_id)
+		op_put_root(cpu);
+	if (prefetch)
+		access = TEST_R;
+	if (rnd(2)) {
+		r = op_fast_fault(cpu, gfn, access);
+		expected = map_fast_fault(cpu->as_id, gfn, access);
+		CHECK(r == expected, "fast fault %llx: %d, not %d", gfn, r,
+		      expected);
+	}
+	r = op_fault(cpu, gfn, access, prefetch);
+	if (r == -ENOMEM && vm.fail_alloc)
+		return;
+	expected = map_fault(cpu->as_id, gfn, access, prefetch);
+	CHECK(r == expected, "fault %llx: %d, not %d", gfn, r, expected);
+}
+
+static void do_access(struct mem *mem, struct cpu *cpu)
+{
+	unsigned int access = random_access();
+	bool cold = rnd(2), usable;
+	gfn_t gfn = random_in(mem);
+	int r, expected;
+
+	if (cpu->as_id != mem->slots[0].as_id)
+		return;
+	usable = cpu->root && !cpu->obsolete;
+	if (cold)
+		cpu_flush_all(cpu);
+	r = cpu_access(cpu, gfn, access);
+	cpu_drain_log(cpu);
+	if (!usable) {
+		CHECK(r == HW_FAULT);
+	} else if (cold) {
+		expected = map_access(cpu->as_id, gfn, access);
+		CHECK(r == expected, "access %llx: %d, not %d", gfn, r,
+		      expected);
+	} else {
+		map_adopt(cpu->as_id, gfn);
+	}
+}
+
+/* Between the two all else goes on, but for the end of the memslot. */
+static void do_unmap(struct mem *mem)
+{
+	unsigned long i;
+	bool readonly = !rnd(4);
+
+	if (open_mem >= 0) {
+		op_unmap_close(&vm.mem[open_mem], open_start, open_end);
+		open_mem = -1;
+		return;
+	}
+	random_range(mem, &open_start, &open_end);
+	op_unmap_open(mem, open_start, open_end, rnd(2));
+	if (mem->slot)
+		map_zap(mem->slot->as_id, open_start, open_end);
+	for (i = open_start; i < open_end; i++)
+		mem->host[i - mem->base_gfn].readonly = readonly;
+	open_mem = mem - vm.mem;
+	if (rnd(2))
+		do_unmap(mem);
+}
+
+static void do_log(struct mem *mem)
+{
+	unsigned long mask = rnd(-1ull) << rnd(64), bits, cleared = 0;
+	gfn_t gfn = random_in(mem);
+	bool split = !vm.fail_alloc && rnd(2);
+
+	if (!mem->slot)
+		return;
+	if (!mem->slot->flags) {
+		if (rnd(2))
+			return;
+		memset(mem->expected, 0, mem->npages);
+		op_log_start(mem, split);
+		if (split)
+			map_split(mem, mem->base_gfn,
+				  mem->base_gfn + mem->npages, false);
+		map_log_slot(mem);
+	} else if (!rnd(6)) {
+		op_log_stop(mem);
+		map_recover(mem);
+	} else {
+		if (mem->base_gfn + mem->npages - gfn < BITS_PER_LONG)
+			mask &= BIT(mem->base_gfn + mem->npages - gfn) - 1;
+		for (bits = mask; bits; bits &= bits - 1) {
+			u8 *bit = &mem->expected[gfn - mem->base_gfn +
+						 __ffs(bits)];
+
+			cleared |= *bit ? bits & -bits : 0;
+			*bit = false;
+		}
+		vm.clear_shared = rnd(2);
+		op_log_clear(mem, gfn, mask);
+		map_log(mem, gfn, cleared);
+	}
+}
+
+static void do_split(struct mem *mem)
+{
+	gfn_t start, end;
+	int r;
+
+	if (!mem->slot)
+		return;
+	random_range(mem, &start, &end);
+	if (rnd(2)) {
+		start = mem->base_gfn;
+		end = start + mem->npages;
+		r = op_split(mem);
+	} else {
+		r = op_split_range(mem, start, end);
+	}
+	CHECK(!r || (r == -ENOMEM && vm.fail_alloc));
+	map_split(mem, start, end, r);
+}
+
+static void do_slot(struct mem *mem)
+{
+	if (rnd(4))
+		return;
+	if (!mem->slot) {
+		op_create_slot(mem);
+		return;
+	}
+	if (rnd(2))
+		op_delete_slot(mem);
+	else
+		op_invalidate();
+	map_reset(0);
+	map_reset(1);
+}
+
+static void do_op(void)
+{
+	struct cpu *cpu = &vm.cpus[rnd(NR_VCPUS)];
+	struct mem *mem = random_mem();
+	gfn_t start, end;
+	int n;
+
+	random_range(mem, &start, &end);
+	switch (rnd(16)) {
+	case 0 ... 4:
+		do_fault(mem, cpu);
+		break;
+	case 5 ... 6:
+		do_access(mem, cpu);
+		break;
+	case 7:
+		do_unmap(mem);
+		break;
+	case 8 ... 9:
+		do_log(mem);
+		break;
+	case 10:
+		do_split(mem);
+		break;
+	case 11:
+		if (mem->slot && !mem->slot->flags) {
+			op_recover(mem);
+			map_recover(mem);
+		}
+		break;
+	case 12:
+		if (!mem->slot)
+			break;
+		CHECK(op_test_age(mem, start, end) ==
+		      map_age(mem, start, end, false));
+		if (rnd(2))
+			CHECK(op_age(mem, start, end) ==
+			      map_age(mem, start, end, true));
+		break;
+	case 13:
+		n = rnd(4);
+		op_release(n);
+		map_release(n, test_resched);
+		break;
+	case 14:
+		if (rnd(2)) {
+			op_zap(start, end);
+			map_zap(0, start, end);
+			map_zap(1, start, end);
+		} else if (rnd(2)) {
+			op_put_root(cpu);
+		} else if (mem->slot && open_mem < 0) {
+			op_track(mem, start);
+			map_track(mem, start);
+		}
+		break;
+	case 15:
+		do_slot(mem);
+		break;
+	}
+	if (!rnd(4))
+		test_grace_period();
+}
+
+static void run_ops(unsigned int seed, bool yields, bool nomem)
+{
+	bool large = !(seed % 4);
+	int i;
+
+	rnd_seed(seed);
+	set_up(large);
+	vm.nx = rnd(2);
+	vm.fail_alloc = nomem ? 4 : 0;
+	test_resched = yields;
+	for (i = 0; i < (large ? 100 : 250) && !pool_is_low(); i++) {
+		snprintf(test_where, sizeof(test_where),
+			 "sequence %u, operation %d", seed, i);
+		do_op();
+		vm_check_counts();
+		if (!large || !(i % 8)) {
+			map_check(0);
+			map_check(1);
+		}
+	}
+	if (open_mem >= 0)
+		do_unmap(NULL);
+	map_check(0);
+	map_check(1);
+	cpu_probe_log();
+	test_where[0] = 0;
+	vm_destroy();
+	map_free();
+}
+
+static void test_plain(void)
+{
+	unsigned int seed;
+
+	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+		run_ops(seed, false, false);
+}
+
+static void test_yields(void)
+{
+	unsigned int seed;
+
+	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+		run_ops(100000 + seed, true, false);
+}
+
+static void test_nomem(void)
+{
+	unsigned int seed;
+
+	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+		run_ops(200000 + seed, rnd(2), true);
+}
+
+const struct test ops_tests[] = {
+	{ "ops_plain", test_plain },
+	{ "ops_yields", test_yields },
+	{ "ops_nomem", test_nomem },
+	{}
+};
