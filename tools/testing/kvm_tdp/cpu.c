@@ -83,13 +83,26 @@ void cpu_drain_log(struct cpu *cpu)
 	}
 }
 
+/* Also of a memslot that is being removed: it is there until that is done. */
+static struct mem *memory_of(int as_id, gfn_t gfn)
+{
+	struct mem *mem;
+
+	for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++) {
+		if (mem->slots[0].as_id == as_id &&
+		    gfn - mem->base_gfn < mem->npages)
+			return mem;
+	}
+	return NULL;
+}
+
 /* The access itself: is that page the guest's, and may it do so? */
 static void access_memory(struct cpu *cpu, gfn_t gfn, const struct cached *c,
 			  unsigned int access)
 {
 	struct view v = hw_view(c->pte, c->level);
 	kvm_pfn_t pfn = (v.phys >> 12) + (gfn - c->gfn);
-	struct mem *mem = vm_mem(cpu->as_id, gfn);
+	struct mem *mem = memory_of(cpu->as_id, gfn);
 	struct host *host;
 
 	CHECK(mem, "CPU%d uses gfn %llx, which has no memslot",
@@ -179,6 +192,7 @@ int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access)
 	int r;
 
 	do {
+		sched_point("hw access %llx (%llu)", gfn, access);
 		if (!cpu->root || cpu->obsolete)
 			return HW_FAULT;
 		c = lookup(cpu, gfn, false);

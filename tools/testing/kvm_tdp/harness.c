@@ -3,6 +3,7 @@
  * The surroundings of the page-table library, random trees, and main().
  */
 #include <setjmp.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@
 const struct tdp_fmt *fmt;
 int expect_warnings;
 unsigned int test_effort = 1;
+int race_case, race_bound = 1;
+const struct test *running;
 char test_where[96];
 void (*store_hook)(tdp_pte_t *entry, int level);
 void (*page_freed)(void *table);
@@ -82,6 +85,7 @@ u64 rnd(u64 n)
 void *alloc_table(int level)
 {
 	unsigned int i, nr = 1u << model_nr_bits(level);
+	tdp_pte_t none = tdp_pte_none(fmt);
 	unsigned char *table = pool + nr_pages * PAGE_BYTES;
 	unsigned int size = nr * sizeof(tdp_pte_t);
 
@@ -93,7 +97,7 @@ void *alloc_table(int level)
 	} while (nr_pages * PAGE_BYTES < table - pool + size);
 
 	for (i = 0; i < nr; i++)
-		((tdp_pte_t *)table)[i] = tdp_pte_none(fmt);
+		((tdp_pte_t *)table)[i] = none;
 	nr_tables++;
 	return table;
 }
@@ -127,7 +131,11 @@ void __free_page(struct page *page)
 
 void free_unlinked(void *table)
 {
-	__free_page(tdp_table_to_page(table));
+	struct page *page = tdp_table_to_page(table);
+
+	/* Left there by an attempt to link it; means nothing. */
+	page->note = NULL;
+	__free_page(page);
 }
 
 void *tdp_phys_to_table(u64 phys)
@@ -356,12 +364,16 @@ tdp_pte_t *tree_find(const struct tree *t, gfn_t gfn, int *level)
 
 void count_tree(tdp_pte_t *table, int level, struct counts *c)
 {
+	tdp_pte_t none = tdp_pte_none(fmt);
 	int i;
 
 	c->tables++;
 	for (i = 0; i < 1 << model_nr_bits(level); i++) {
-		enum tdp_kind kind = tdp_pte_kind(fmt, table[i], level);
+		enum tdp_kind kind;
 
+		if (table[i] == none)
+			continue;
+		kind = tdp_pte_kind(fmt, table[i], level);
 		c->leaves[level - 1] += kind == TDP_LEAF;
 		if (kind == TDP_TABLE)
 			count_tree(tdp_phys_to_table(hw_view(table[i],
@@ -403,6 +415,14 @@ void tree_destroy(struct tree *t)
 
 /* Running. */
 
+/* The tests count what there is; what fails leaves it where it is. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+
 bool pool_is_low(void)
 {
 	return nr_pages > NR_PAGES - 4096;
@@ -431,10 +451,11 @@ static void reset(void)
 	rnd_seed(0);
 }
 
-static bool run(const struct test *test)
+static bool run_once(const struct test *test)
 {
 	reset();
 	skipped = NULL;
+	running = test;
 	if (setjmp(test_end))
 		return skipped;
 	test->run();
@@ -443,6 +464,29 @@ static bool run(const struct test *test)
 	CHECK(!nr_accounted);
 	CHECK(!expect_warnings, "%d warnings did not come", expect_warnings);
 	return true;
+}
+
+/* What failed in one of many schedules is shown again, step by step. */
+static bool run(const struct test *test, const char *name)
+{
+	int number = 0, replayed = race_case;
+
+	/* What hangs has failed. */
+	alarm(300 * test_effort * (race_bound > 1 ? 100 : 1));
+	if (run_once(test))
+		return true;
+	if (!sched_exploring() || replayed)
+		return false;
+	sscanf(test_where, "case %d", &number);
+	printf("    # again: --replay %d/", number);
+	sched_print_path();
+	printf(" %s\n", name);
+	race_case = number;
+	sched_show(NULL);
+	run_once(test);
+	sched_hide();
+	race_case = 0;
+	return false;
 }
 
 /* Does a name contain one of several strings?  All do if there are none. */
@@ -458,8 +502,9 @@ static bool wanted(const char *name, char **only)
 /* A result for each test and format, or only for those that are wanted. */
 static int run_all(char **only, bool list, bool *ok)
 {
-	static const struct test *const groups[] = {
+	const struct test *const groups[] = {
 		format_tests, iter_tests, pte_tests, table_tests, ops_tests,
+		race_tests(),
 	};
 	const struct test *test;
 	unsigned int f, g;
@@ -473,12 +518,13 @@ static int run_all(char **only, bool list, bool *ok)
 			for (test = groups[g]; test->name; test++) {
 				snprintf(name, sizeof(name), "%s.%s",
 					 test->name, format);
-				if (!wanted(name, only))
+				if (!wanted(name, only) ||
+				    (test->races && !model_races()))
 					continue;
 				nr++;
 				if (list)
 					continue;
-				passed = run(test);
+				passed = run(test, name);
 				*ok &= passed;
 				printf("    %sok %d %s%s%s\n",
 				       passed ? "" : "not ", nr, name,
@@ -491,6 +537,31 @@ static int run_all(char **only, bool list, bool *ok)
 	return nr;
 }
 
+/*
+ * [--effort N] [--bound N] [--replay CASE/CHOICES] [NAME...]: the tests with
+ * such a string in their names, or all; more that is random; more preemptions;
+ * one schedule, to be shown.
+ */
+static char **options(char **argv)
+{
+	int n;
+
+	for (argv++; argv[0] && argv[1] && argv[0][0] == '-'; argv += 2) {
+		if (!strcmp(argv[0], "--effort")) {
+			test_effort = max(1, atoi(argv[1]));
+		} else if (!strcmp(argv[0], "--bound")) {
+			race_bound = max(1, atoi(argv[1]));
+		} else if (!strcmp(argv[0], "--replay") &&
+			   sscanf(argv[1], "%d/%n", &race_case, &n) == 1) {
+			sched_show(argv[1] + n);
+		} else {
+			fprintf(stderr, "what is %s %s?\n", argv[0], argv[1]);
+			exit(2);
+		}
+	}
+	return argv;
+}
+
 int main(int argc, char **argv)
 {
 	bool ok = true;
@@ -501,9 +572,8 @@ int main(int argc, char **argv)
 		perror("mmap");
 		return 2;
 	}
-	/* What hangs has failed. */
-	alarm(300);
-	printf("    KTAP version 1\n    1..%d\n", run_all(argv + 1, true, &ok));
-	run_all(argv + 1, false, &ok);
+	argv = options(argv);
+	printf("    KTAP version 1\n    1..%d\n", run_all(argv, true, &ok));
+	run_all(argv, false, &ok);
 	return !ok;
 }

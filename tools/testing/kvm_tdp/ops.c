@@ -5,8 +5,11 @@
  */
 #include "vm.h"
 
-/* SRCU: who looks up memslots, and whom an updater waits for. */
-static unsigned int slots_readers, slots_wait;
+/*
+ * SRCU: who looks up memslots, and whom an updater waits for.  Notifiers that
+ * have begun keep the memslots as they are, until they end.
+ */
+static unsigned int slots_readers, slots_wait, nr_notifiers;
 
 static void slots_read_lock(void)
 {
@@ -21,21 +24,27 @@ static void slots_read_unlock(void)
 	slots_wait &= ~(1u << task);
 }
 
-static bool slots_gone(const void *arg)
+static bool is_zero(const void *arg)
 {
-	return !slots_wait;
+	return !*(const unsigned int *)arg;
 }
 
-static void slots_synchronize(void)
+/* Put a memslot in place of another, or of none. */
+static void swap_slots(struct mem *mem, struct kvm_memory_slot *slot)
 {
-	sched_point("synchronize_srcu", 0, 0);
 	CHECK(!rcu_read_lock_held() && !test_rwlock_held(&vm.kvm.mmu_lock));
+	lockdep_assert_held(&vm.kvm.slots_lock);
+	sched_point("wait for notifiers", 0, 0);
+	sched_wait(is_zero, &nr_notifiers, "notifiers");
+	mem->slot = slot;
+	sched_point("synchronize_srcu", 0, 0);
 	slots_wait = slots_readers;
-	sched_wait(slots_gone, NULL, "readers of the memslots");
+	sched_wait(is_zero, &slots_wait, "readers of the memslots");
 }
 
 void ops_reset(void)
 {
+	nr_notifiers = 0;
 	slots_readers = 0;
 	slots_wait = 0;
 }
@@ -162,7 +171,11 @@ int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 
 	slots_read_lock();
 	mem = vm_mem(cpu->as_id, gfn);
-	r = fault_slow(cpu, mem ? mem->slot : NULL, gfn, access, prefetch);
+	if (mem && (mem->slot->flags & KVM_MEMSLOT_INVALID))
+		r = KVM_TDP_RETRY;
+	else
+		r = fault_slow(cpu, mem ? mem->slot : NULL, gfn, access,
+			       prefetch);
 	slots_read_unlock();
 	return r;
 }
@@ -245,13 +258,20 @@ void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 		.may_block = may_block,
 	};
 
+	sched_point("invalidate_range_start", 0, 0);
+	nr_notifiers++;
 	write_lock(&kvm->mmu_lock);
 	invalidate_begin(start, end);
 	range.slot = mem->slot;
+	test_may_not_yield |= may_block ? 0 : 1u << task;
 	if (range.slot)
 		kvm_tdp_unmap_gfn_range(MMU, &range);
+	test_may_not_yield &= ~(1u << task);
 	write_unlock(&kvm->mmu_lock);
 
+	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	/* Until then the primary MMU maps it as it did before. */
+	sched_point("take %llx-%llx away", start, end);
 	cpu_check_unmapped(mem->slots[0].as_id, start, end);
 	take_away(mem, start, end);
 	sched_note("  %llx-%llx is taken away", start, end);
@@ -260,8 +280,10 @@ void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end)
 {
 	write_lock(&vm.kvm.mmu_lock);
+	cpu_check_unmapped(mem->slots[0].as_id, start, end);
 	invalidate_end();
 	write_unlock(&vm.kvm.mmu_lock);
+	nr_notifiers--;
 }
 
 /* A range of the memory goes, by a notifier. */
@@ -319,7 +341,9 @@ static void zap_fast(void)
 		cpu_flush_all(cpu);
 	}
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
-		CHECK(root->invalid && nr < 8);
+		CHECK(root->invalid && nr < ARRAY_SIZE(old));
+		if (!root->zap_pending)
+			continue;
 		refcount_inc(&root->refs);
 		old[nr++] = root;
 	}
@@ -346,16 +370,27 @@ void op_invalidate(void)
 	mutex_unlock(&vm.kvm.slots_lock);
 }
 
+/* Flags change by a new memslot. */
+static void set_flags(struct mem *mem, u32 flags)
+{
+	struct kvm_memory_slot *old = mem->slot, *new = mem->slots;
+
+	new += old == new;
+	*new = *old;
+	new->flags = flags;
+	swap_slots(mem, new);
+}
+
 /* Then no notifier finds the memory any more, and it can go. */
 void op_delete_slot(struct mem *mem)
 {
 	mutex_lock(&vm.kvm.slots_lock);
-	sched_point("remove the memslot", 0, 0);
 	if (mem->slot) {
 		mem->logged = false;
-		mem->slot = NULL;
-		slots_synchronize();
+		/* Notifiers still find it, faults wait for its end. */
+		set_flags(mem, mem->slot->flags | KVM_MEMSLOT_INVALID);
 		zap_fast();
+		swap_slots(mem, NULL);
 		cpu_check_unmapped(mem->slots[0].as_id, mem->base_gfn,
 				   mem->base_gfn + min(mem->npages, 512ul));
 		take_away(mem, mem->base_gfn, mem->base_gfn + mem->npages);
@@ -367,40 +402,32 @@ void op_create_slot(struct mem *mem)
 {
 	mutex_lock(&vm.kvm.slots_lock);
 	if (!mem->slot) {
-		sched_point("add the memslot", 0, 0);
 		mem->slots[0].flags = 0;
 		memset(mem->dirty, 0, mem->npages);
-		mem->slot = &mem->slots[0];
+		swap_slots(mem, &mem->slots[0]);
 	}
 	mutex_unlock(&vm.kvm.slots_lock);
 }
 
-/* Flags change by a new memslot. */
-static void set_flags(struct mem *mem, u32 flags)
-{
-	struct kvm_memory_slot *old = mem->slot, *new = mem->slots;
-
-	new += old == new;
-	sched_point("replace the memslot", 0, 0);
-	*new = *old;
-	new->flags = flags;
-	mem->slot = new;
-	slots_synchronize();
-}
-
-void op_log_start(struct mem *mem, bool split)
+/*
+ * If all bits are initially set, nothing is protected yet: that is done when
+ * they are cleared.
+ */
+void op_log_start(struct mem *mem, bool split, bool all_set)
 {
 	unsigned long i;
 
 	mutex_lock(&vm.kvm.slots_lock);
 	if (mem->slot && !mem->slot->flags) {
-		memset(mem->dirty, 0, mem->npages);
+		memset(mem->dirty, all_set, mem->npages);
 		set_flags(mem, KVM_MEM_LOG_DIRTY_PAGES);
 		if (split)
 			kvm_tdp_split_slot(MMU, mem->slot);
-		kvm_tdp_log_slot(MMU, mem->slot);
-		vm_flush(mem->slot->as_id, mem->base_gfn,
-			 mem->base_gfn + mem->npages, false);
+		if (!all_set) {
+			kvm_tdp_log_slot(MMU, mem->slot);
+			vm_flush(mem->slot->as_id, mem->base_gfn,
+				 mem->base_gfn + mem->npages, false);
+		}
 		/* Now user space makes a copy of all. */
 		for (i = 0; i < mem->npages; i++)
 			mem->host[i].copied = mem->host[i].version;
@@ -504,10 +531,12 @@ void op_track(struct mem *mem, gfn_t gfn)
 {
 	slots_read_lock();
 	write_lock(&vm.kvm.mmu_lock);
-	mem->host[gfn - mem->base_gfn].tracked = true;
-	if (mem->slot && kvm_tdp_write_protect_gfn(MMU, mem->slot, gfn, 1))
-		vm_flush(mem->slot->as_id, gfn, gfn + 1, false);
-	mem->host[gfn - mem->base_gfn].guarded = true;
+	if (mem->slot) {
+		mem->host[gfn - mem->base_gfn].tracked = true;
+		if (kvm_tdp_write_protect_gfn(MMU, mem->slot, gfn, 1))
+			vm_flush(mem->slot->as_id, gfn, gfn + 1, false);
+		mem->host[gfn - mem->base_gfn].guarded = true;
+	}
 	write_unlock(&vm.kvm.mmu_lock);
 	slots_read_unlock();
 }

@@ -58,7 +58,7 @@ static unsigned char wanted[MAX_STEPS];
 static unsigned int path_len, depth, steps;
 static int bound, shown_bound, preemptions;
 static unsigned long limit, explored;
-static bool at_random, exhausted, exploring, failed, showing;
+static bool at_random, exploring, failed, showing;
 
 static int came_from;
 
@@ -251,7 +251,6 @@ void sched_explore(int max_preemptions, unsigned long max_runs)
 	at_random = bound < 0;
 	limit = max_runs;
 	explored = 0;
-	exhausted = false;
 	exploring = true;
 	path_len = 0;
 }
@@ -272,8 +271,7 @@ bool sched_next(void)
 		while (path_len && path[path_len - 1].taken + 1 ==
 				   path[path_len - 1].nr)
 			path_len--;
-		exhausted = !path_len;
-		if (exhausted)
+		if (!path_len)
 			return false;
 		path[path_len - 1].taken++;
 	}
@@ -285,9 +283,10 @@ unsigned long sched_explored(void)
 	return explored;
 }
 
-bool sched_exhausted(void)
+/* Were there schedules left, within the bound? */
+bool sched_cut_short(void)
 {
-	return exhausted;
+	return !at_random && path_len;
 }
 
 /**
@@ -356,4 +355,9 @@ void sched_show(const char *choices)
 		if (i < MAX_STEPS)
 			wanted[i] = taken;
 	}
+}
+
+void sched_hide(void)
+{
+	showing = false;
 }

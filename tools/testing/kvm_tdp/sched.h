@@ -51,13 +51,14 @@ void sched_explore(int max_preemptions, unsigned long max_runs);
 void sched_run(const struct sched_task *tasks, int nr);
 bool sched_next(void);
 unsigned long sched_explored(void);
-bool sched_exhausted(void);
+bool sched_cut_short(void);
 
 /* After a failure: the choices as text, and to make them again and show it. */
 void sched_fail(void);
 bool sched_exploring(void);
 void sched_print_path(void);
 void sched_show(const char *choices);
+void sched_hide(void);
 void sched_reset(void);
 
 #endif /* __KVM_TDP_SCHED_H */

@@ -5,10 +5,15 @@
 #include "test.h"
 #include "shim.h"
 
+/* More entries than any one operation of a test goes over. */
+#define MAX_YIELDS	(4u << 20)
+
 static int rcu_depth[MAX_TASKS];
 static struct rcu_head *rcu_queue, **rcu_tail = &rcu_queue;
 
-bool test_resched;
+bool test_resched, test_contended;
+unsigned int nr_yields, test_may_not_yield;
+void (*yield_hook)(void);
 
 static unsigned int me(void)
 {
@@ -69,7 +74,7 @@ void write_unlock(rwlock_t *lock)
 
 bool rwlock_is_contended(rwlock_t *lock)
 {
-	return lock->waiters || test_resched;
+	return lock->waiters || test_resched || test_contended;
 }
 
 static bool is_zero(const void *arg)
@@ -139,7 +144,11 @@ bool need_resched(void)
 bool cond_resched(void)
 {
 	CHECK(!rcu_read_lock_held());
+	CHECK(!(test_may_not_yield & me()), "must not yield");
+	CHECK(++nr_yields < MAX_YIELDS, "yields without an end");
 	sched_point("cond_resched", 0, 0);
+	if (yield_hook)
+		yield_hook();
 	return test_resched;
 }
 
@@ -233,4 +242,7 @@ void shim_reset(void)
 	rcu_queue = NULL;
 	rcu_tail = &rcu_queue;
 	test_resched = false;
+	test_contended = false;
+	test_may_not_yield = 0;
+	yield_hook = NULL;
 }

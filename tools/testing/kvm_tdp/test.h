@@ -13,10 +13,16 @@ extern const struct tdp_fmt *fmt;
 struct test {
 	const char *name;
 	void (*run)(void);
+	int arg;
+	bool races;
 };
+
+/* The one that runs. */
+extern const struct test *running;
 
 extern const struct test format_tests[], iter_tests[], pte_tests[],
 	table_tests[], ops_tests[];
+const struct test *race_tests(void);
 
 #define CHECK(cond, ...) do {						\
 	if (!(cond)) {							\
@@ -27,8 +33,12 @@ extern const struct test format_tests[], iter_tests[], pte_tests[],
 	}								\
 } while (0)
 
-/* How much to do: 1 is a short run.  And where a test is, if it says so. */
+/*
+ * How much to do: 1 is a short run.  Of preemptions, too.  The only case of a
+ * race to look at, if not 0.  And where a test is, if it says so.
+ */
 extern unsigned int test_effort;
+extern int race_bound, race_case;
 extern char test_where[96];
 
 /* These do not return. */
@@ -48,8 +58,13 @@ void rnd_seed(u64 seed);
 /* Entries of a table, from the first, whose accesses are scheduling points. */
 #define RACE_ENTRIES	4
 
-/* What can be forced: all yield that may. */
-extern bool test_resched;
+/*
+ * What can be forced: all yield that may; somebody waits for all locks.  How
+ * often they did, and what is to happen then; tasks, by bit, that may not.
+ */
+extern bool test_resched, test_contended;
+extern unsigned int nr_yields, test_may_not_yield;
+extern void (*yield_hook)(void);
 bool test_rcu_idle(void);
 void shim_reset(void);
 
@@ -124,6 +139,8 @@ tdp_pte_t sw_lockless(tdp_pte_t pte, int level);
 unsigned int sw_marks(tdp_pte_t pte);
 
 const char *model_use(unsigned int nr);
+/* Is this one of the few variants of the format to try all schedules with? */
+bool model_races(void);
 int model_nr_bits(int level);
 int model_shift(int level);
 bool model_leaf_allowed(int level);

@@ -125,7 +125,7 @@ static void do_access(struct mem *mem, struct cpu *cpu)
 static void do_unmap(struct mem *mem)
 {
 	unsigned long i;
-	bool readonly = !rnd(4);
+	bool readonly = !rnd(8);
 
 	if (open_mem >= 0) {
 		op_unmap_close(&vm.mem[open_mem], open_start, open_end);
@@ -147,20 +147,21 @@ static void do_log(struct mem *mem)
 {
 	unsigned long mask = rnd(-1ull) << rnd(64), bits, cleared = 0;
 	gfn_t gfn = random_in(mem);
-	bool split = !vm.fail_alloc && rnd(2);
+	bool split = !vm.fail_alloc && rnd(2), all_set = rnd(2);
 
 	if (!mem->slot)
 		return;
 	if (!mem->slot->flags) {
-		if (rnd(2))
+		if (rnd(2) || open_mem >= 0)
 			return;
-		memset(mem->expected, 0, mem->npages);
-		op_log_start(mem, split);
+		memset(mem->expected, all_set, mem->npages);
+		op_log_start(mem, split, all_set);
 		if (split)
 			map_split(mem, mem->base_gfn,
 				  mem->base_gfn + mem->npages, false);
-		map_log_slot(mem);
-	} else if (!rnd(6)) {
+		if (!all_set)
+			map_log_slot(mem);
+	} else if (!rnd(6) && open_mem < 0) {
 		op_log_stop(mem);
 		map_recover(mem);
 	} else {
@@ -181,11 +182,15 @@ static void do_log(struct mem *mem)
 
 static void do_split(struct mem *mem)
 {
+	unsigned int nomem = vm.fail_alloc;
 	gfn_t start, end;
 	int r;
 
 	if (!mem->slot)
 		return;
+	/* Sometimes there is no memory at all. */
+	if (nomem && !rnd(4))
+		vm.fail_alloc = 1;
 	random_range(mem, &start, &end);
 	if (rnd(2)) {
 		start = mem->base_gfn;
@@ -194,13 +199,14 @@ static void do_split(struct mem *mem)
 	} else {
 		r = op_split_range(mem, start, end);
 	}
-	CHECK(!r || (r == -ENOMEM && vm.fail_alloc));
+	CHECK(!r || (r == -ENOMEM && nomem));
+	vm.fail_alloc = nomem;
 	map_split(mem, start, end, r);
 }
 
 static void do_slot(struct mem *mem)
 {
-	if (rnd(4))
+	if (rnd(4) || open_mem >= 0)
 		return;
 	if (!mem->slot) {
 		op_create_slot(mem);
@@ -276,6 +282,7 @@ static void do_op(void)
 	}
 	if (!rnd(4))
 		test_grace_period();
+	nr_yields = 0;
 }
 
 static void run_ops(unsigned int seed, bool yields, bool nomem)
@@ -308,11 +315,17 @@ static void run_ops(unsigned int seed, bool yields, bool nomem)
 	map_free();
 }
 
+/* Large tables take their time. */
+static unsigned int nr_sequences(void)
+{
+	return (model_nr_bits(1) > 3 ? 4 : 60) * test_effort;
+}
+
 static void test_plain(void)
 {
 	unsigned int seed;
 
-	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+	for (seed = 1; seed <= nr_sequences(); seed++)
 		run_ops(seed, false, false);
 }
 
@@ -320,7 +333,7 @@ static void test_yields(void)
 {
 	unsigned int seed;
 
-	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+	for (seed = 1; seed <= nr_sequences(); seed++)
 		run_ops(100000 + seed, true, false);
 }
 
@@ -328,11 +341,62 @@ static void test_nomem(void)
 {
 	unsigned int seed;
 
-	for (seed = 1; seed < 1 + 4 * test_effort; seed++)
+	for (seed = 1; seed <= nr_sequences(); seed++)
 		run_ops(200000 + seed, rnd(2), true);
 }
 
+static long long tables_before;
+
+static void one_table_at_a_time(void)
+{
+	long long tables = atomic64_read(&vm.kvm.tdp.nr_tables);
+
+	CHECK(tables_before - tables <= 1, "%lld tables between two yields",
+	      tables_before - tables);
+	tables_before = tables;
+}
+
+/*
+ * How long is the lock held?  For a step if the scheduler asks, and for a table
+ * if somebody waits for the lock.
+ */
+static void test_bounds(void)
+{
+	struct mem *mem = &vm.mem[0];
+	gfn_t gfn, step, span;
+
+	set_up(false);
+	if (mem->npages < 4 * model_span(2)) {
+		vm_destroy();
+		test_skip("too few tables");
+	}
+	/* Some leaves in each table. */
+	span = root_level() > 1 ? model_span(2) : 1;
+	step = max(span / 2, 1ull);
+	mem->max_level = 1;
+	vm.cpus[0].as_id = 0;
+	for (gfn = 0; gfn < mem->npages; gfn += step)
+		op_fault(&vm.cpus[0], mem->base_gfn + gfn, TEST_W, false);
+
+	test_contended = true;
+	nr_yields = 0;
+	op_log_start(mem, false, false);
+	CHECK(nr_yields >= mem->npages / span / 2, "%u yields", nr_yields);
+	test_contended = false;
+
+	test_resched = true;
+	tables_before = atomic64_read(&vm.kvm.tdp.nr_tables);
+	yield_hook = one_table_at_a_time;
+	op_zap(0, tdp_fmt_end_gfn(fmt));
+	CHECK(!atomic64_read(&vm.kvm.tdp.nr_tables));
+	yield_hook = NULL;
+	test_resched = false;
+	vm_destroy();
+	map_free();
+}
+
 const struct test ops_tests[] = {
+	{ "ops_bounds", test_bounds },
 	{ "ops_plain", test_plain },
 	{ "ops_yields", test_yields },
 	{ "ops_nomem", test_nomem },

@@ -142,6 +142,7 @@ void kvm_arch_tdp_free_root(struct kvm_tdp_root *root)
 		CHECK(cpu->root != root, "root freed that a CPU uses");
 
 	free_unlinked(root->pgt.root);
+	memset(root, 0x6b, sizeof(*root));
 	free(root);
 	vm.nr_roots--;
 }
@@ -281,10 +282,11 @@ void kvm_arch_tdp_table_removed(struct kvm_tdp *mmu, void *data)
 bool kvm_arch_tdp_next_pinned(struct kvm_tdp *mmu,
 			      struct kvm_tdp_pinned *pinned)
 {
-	struct note *note = tracked;
+	struct note *note;
 	struct mem *mem;
 
 	sched_point("next pinned", 0, 0);
+	note = tracked;
 	lockdep_assert_held_read(&mmu->kvm->mmu_lock);
 	if (!note)
 		return false;

@@ -178,7 +178,7 @@ void op_zap(gfn_t start, gfn_t end);
 void op_invalidate(void);
 void op_delete_slot(struct mem *mem);
 void op_create_slot(struct mem *mem);
-void op_log_start(struct mem *mem, bool split);
+void op_log_start(struct mem *mem, bool split, bool all_set);
 void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask);
 void op_log_stop(struct mem *mem);
 int op_split(struct mem *mem);

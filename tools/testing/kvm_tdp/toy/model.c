@@ -34,6 +34,9 @@ static const struct test_format formats[] = {
 	/* The end lies within the first entry of the root; within a leaf. */
 	SHAPE("end_first", 4, 2, 2, 4, 48),
 	SHAPE("end_odd", 4, 2, 3, 4, 333),
+	/* The least that has huge leaves, at one level or two. */
+	SHAPE("tiny", 2, 1, 1, 2, 4),
+	SHAPE("small", 3, 1, 1, 3, 8),
 };
 
 static const struct test_format *tf;
@@ -45,6 +48,11 @@ const char *model_use(unsigned int nr)
 	tf = &formats[nr];
 	fmt = &tf->fmt;
 	return tf->name;
+}
+
+bool model_races(void)
+{
+	return tf->fmt.end_gfn <= 8;
 }
 
 u64 model_attr(void)

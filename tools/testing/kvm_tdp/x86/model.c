@@ -120,6 +120,15 @@ const char *model_use(unsigned int nr)
 	return tf->name;
 }
 
+/* Each kind of state bits, with the fewest levels; first the odd ones. */
+bool model_races(void)
+{
+	if (tf->levels != 4 || tf->enc || tf->ad_type == AD_WRPROT_ONLY)
+		return false;
+	return race_bound > 1 ? tf->npt || tf->exec_only :
+	       tf->exec_only && (tf->pml || !tf->ad);
+}
+
 /* Write-back, and ignore the guest's PAT; or encrypted. */
 u64 model_attr(void)
 {

@@ -10,6 +10,7 @@
 #include <linux/kvm_tdp_types.h>
 
 #define KVM_MEM_LOG_DIRTY_PAGES	1u
+#define KVM_MEMSLOT_INVALID	2u
 
 #define __KVM_HAVE_ARCH_TDP_EXEC
 #define __KVM_HAVE_ARCH_TDP_TABLES
