@@ -327,11 +327,10 @@ void map_zap(int as_id, gfn_t start, gfn_t end)
 	int level, l;
 	gfn_t gfn;
 
-	start = max(start, map_start);
-	end = min(end, map_end);
 	/* Tables that lie in the range, the largest first; then leaves. */
 	for (l = root_level(); l >= 1; l--) {
-		for_each_entry(e, as_id, gfn, level, start, end, l) {
+		for_each_entry(e, as_id, gfn, level, max(start, map_start),
+			       min(end, map_end), l) {
 			gfn_t first = gfn & ~(model_span(level) - 1);
 
 			if (e->kind == TDP_LEAF ||

@@ -285,6 +285,41 @@ static void do_op(void)
 	nr_yields = 0;
 }
 
+/* What a walk reads is what there is. */
+static void check_walk(void)
+{
+	struct mem *mem = random_mem();
+	gfn_t gfn = random_in(mem);
+	tdp_pte_t ptes[TDP_MAX_LEVELS + 1];
+	struct cpu *cpu = &vm.cpus[0];
+	int level = 1, lowest, l;
+	tdp_pte_t *pte;
+
+	if (!cpu->root)
+		return;
+	pte = pgt_find(&cpu->root->pgt, gfn, &level);
+	lowest = kvm_tdp_get_walk(cpu->root, gfn, ptes);
+	CHECK(lowest == level && ptes[level] == *pte);
+	for (l = level + 1; l <= root_level(); l++)
+		CHECK(tdp_pte_kind(fmt, ptes[l], l) == TDP_TABLE);
+	CHECK(kvm_tdp_get_walk(cpu->root, tdp_fmt_end_gfn(fmt), ptes) < 0);
+}
+
+/* The process ends: the guest does not run any more. */
+static void zap_all(void)
+{
+	struct cpu *cpu;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_flush_all(cpu);
+	kvm_tdp_zap_all(MMU);
+	map_zap(0, 0, tdp_fmt_end_gfn(fmt));
+	map_zap(1, 0, tdp_fmt_end_gfn(fmt));
+	map_check(0);
+	map_check(1);
+	CHECK(!atomic64_read(&vm.kvm.tdp.nr_tables), "tables are left");
+}
+
 static void run_ops(unsigned int seed, bool yields, bool nomem)
 {
 	bool large = !(seed % 4);
@@ -299,6 +334,7 @@ static void run_ops(unsigned int seed, bool yields, bool nomem)
 		snprintf(test_where, sizeof(test_where),
 			 "sequence %u, operation %d", seed, i);
 		do_op();
+		check_walk();
 		vm_check_counts();
 		if (!large || !(i % 8)) {
 			map_check(0);
@@ -310,6 +346,8 @@ static void run_ops(unsigned int seed, bool yields, bool nomem)
 	map_check(0);
 	map_check(1);
 	cpu_probe_log();
+	if (rnd(2))
+		zap_all();
 	test_where[0] = 0;
 	vm_destroy();
 	map_free();
