@@ -77,7 +77,7 @@ u64 rnd(u64 n)
 	rnd_state ^= rnd_state << 13;
 	rnd_state ^= rnd_state >> 7;
 	rnd_state ^= rnd_state << 17;
-	return (rnd_state >> 16) % n;
+	return rnd_state * 0x2545f4914f6cdd1d % n;
 }
 
 /* Tables, each from a page of its own that is not used again in a test. */
@@ -502,10 +502,6 @@ static bool wanted(const char *name, char **only)
 /* A result for each test and format, or only for those that are wanted. */
 static int run_all(char **only, bool list, bool *ok)
 {
-	const struct test *const groups[] = {
-		format_tests, iter_tests, pte_tests, table_tests, ops_tests,
-		race_tests(),
-	};
 	const struct test *test;
 	unsigned int f, g;
 	const char *format;
@@ -514,8 +510,8 @@ static int run_all(char **only, bool list, bool *ok)
 	int nr = 0;
 
 	for (f = 0; (format = model_use(f)); f++) {
-		for (g = 0; g < ARRAY_SIZE(groups); g++) {
-			for (test = groups[g]; test->name; test++) {
+		for (g = 0; (test = test_group(g)); g++) {
+			for (; test->name; test++) {
 				snprintf(name, sizeof(name), "%s.%s",
 					 test->name, format);
 				if (!wanted(name, only) ||

@@ -24,6 +24,8 @@ KTREE = HERE.parents[2]
 NEEDED = ["virt/kvm/mmu", "arch/x86/kvm/tdp_pgtable.h", HERE.relative_to(KTREE), "include/linux/kvm_tdp_types.h"]
 # The fastest first.
 FORMATS = ["toy", "x86"]
+# Which program has the tests that the entries of a file name.
+PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu"}
 # A run takes some seconds; what takes this long hangs.
 TIMEOUT = 60
 
@@ -35,7 +37,8 @@ def parse(path):
         if not line or line.startswith("#"):
             continue
         if not entries or "tests" in entries[-1]:
-            entries.append({"title": line, "where": f"{path.name}:{nr}", "old": [], "new": []})
+            entries.append({"title": line, "where": f"{path.name}:{nr}", "program": PROGRAMS[path.name],
+                            "old": [], "new": []})
             continue
         entry, mark, text = entries[-1], line[0], line[2:]
         if mark == "@":
@@ -67,18 +70,18 @@ class Tree:
             else:
                 shutil.copy(KTREE / name, dst)
 
-    def build(self, fmt):
+    def build(self, program):
         """What make says if it fails."""
         env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
         make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[2], f"O={self.objects}", "SAN=", "OPT=-O0",
-                               self.objects / f"test-{fmt}"],
+                               self.objects / program],
                               env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return make.returncode and make.stdout
 
-    def run(self, fmt, tests=()):
+    def run(self, program, tests=()):
         """The results by name, of all tests or of some."""
         try:
-            out = subprocess.run([self.objects / f"test-{fmt}", *tests], stdout=subprocess.PIPE, timeout=TIMEOUT).stdout
+            out = subprocess.run([self.objects / program, *tests], stdout=subprocess.PIPE, timeout=TIMEOUT).stdout
         except subprocess.TimeoutExpired as e:
             out = e.stdout or b""
         return {name: verdict == "ok" for verdict, name in
@@ -94,13 +97,13 @@ class Tree:
         path.write_text(good.replace(old, new))
         try:
             missed = set(entry["tests"])
-            for fmt in FORMATS:
-                errors = self.build(fmt)
+            for program in (f"{entry['program']}-{fmt}" for fmt in FORMATS):
+                errors = self.build(program)
                 if errors:
                     return "does not build:\n" + errors
-                results = self.run(fmt, sorted(missed))
+                results = self.run(program, sorted(missed))
                 # Those without a result crashed or hung, or would have come after one that did.
-                missed -= {test for test in set(missed) for name, ok in normal[fmt].items()
+                missed -= {test for test in set(missed) for name, ok in normal[program].items()
                            if name.startswith(test + ".") and ok and not results.get(name)}
                 if not missed:
                     return ""
@@ -129,12 +132,14 @@ def main():
 
         with ThreadPoolExecutor(workers) as pool:
             normal = {}
-            for fmt in FORMATS:
-                errors = list(pool.map(lambda tree: tree.build(fmt), made))[0]
+            kinds = sorted({e["program"] for e in entries})
+            for kind, program in ((k, f"{k}-{fmt}") for k in kinds for fmt in FORMATS):
+                errors = list(pool.map(lambda tree: tree.build(program), made))[0]
                 if errors:
                     sys.exit("Bail out! the code does not build as it is:\n" + errors)
-                normal[fmt] = made[0].run(fmt, sorted({test for e in entries for test in e["tests"]}))
-                for name in (name for name, ok in normal[fmt].items() if not ok):
+                named = {test for e in entries if e["program"] == kind for test in e["tests"]}
+                normal[program] = made[0].run(program, sorted(named))
+                for name in (name for name, ok in normal[program].items() if not ok):
                     print(f"# {name} fails without any sabotage")
             for tree in made:
                 trees.put(tree)

@@ -20,9 +20,10 @@ struct test {
 /* The one that runs. */
 extern const struct test *running;
 
-extern const struct test format_tests[], iter_tests[], pte_tests[],
-	table_tests[], ops_tests[];
-const struct test *race_tests(void);
+extern const struct test format_tests[], iter_tests[], pte_tests[], ops_tests[];
+
+/* The groups of tests of a program, which ends with NULL. */
+const struct test *test_group(unsigned int nr);
 
 #define CHECK(cond, ...) do {						\
 	if (!(cond)) {							\

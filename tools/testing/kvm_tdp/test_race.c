@@ -453,7 +453,7 @@ static void test_triples(void)
 }
 
 /* Pairs that have a state in common; the scheduler's tests fit few formats. */
-const struct test *race_tests(void)
+static const struct test *race_tests(void)
 {
 	static struct test tests[NR_OPS * (NR_OPS + 1) / 2 + 2];
 	static char names[ARRAY_SIZE(tests)][32];
@@ -474,4 +474,16 @@ const struct test *race_tests(void)
 	tests[nr++] = (struct test) { "race_triples", test_triples, 0, true };
 	tests[nr].name = NULL;
 	return tests;
+}
+
+const struct test *test_group(unsigned int nr)
+{
+	switch (nr) {
+	case 0:
+		return ops_tests;
+	case 1:
+		return race_tests();
+	default:
+		return NULL;
+	}
 }

@@ -410,7 +410,7 @@ static void test_random(void)
 	tree_destroy(&t);
 }
 
-const struct test table_tests[] = {
+static const struct test table_tests[] = {
 	{ "table_gather", test_gather },
 	{ "table_remove", test_remove },
 	{ "table_notes", test_notes },
@@ -418,3 +418,12 @@ const struct test table_tests[] = {
 	{ "table_random", test_random },
 	{ }
 };
+
+const struct test *test_group(unsigned int nr)
+{
+	static const struct test *const groups[] = {
+		format_tests, iter_tests, pte_tests, table_tests, NULL,
+	};
+
+	return groups[nr];
+}

@@ -431,6 +431,7 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	vm.clear_shared = true;
 	tracked = NULL;
 	ops_reset();
+	nr_yields = 0;
 	held_pages = NULL;
 	page_freed = cpu_table_freed;
 	kvm_tdp_init(MMU, kvm);
