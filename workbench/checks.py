@@ -423,15 +423,16 @@ def host_tests(src):
     place = common.REPO / "tools/testing/kvm_tdp"
     if not place.is_dir():
         return []
-    return _host_run(place, "check", "tests on the host") + _host_run(place, "mutants", "sabotages of the code on the host")
+    return _host_run(place, "check", "tests on the host", "3 minutes") + \
+        _host_run(place, "mutants", "sabotages of the code on the host", "5 minutes")
 
 
-def _host_run(place, goal, title):
+def _host_run(place, goal, title, about):
     out = common.CACHE / "host"
     out.mkdir(parents=True, exist_ok=True)
     log = common.CACHE / f"host-{goal}.log"
     failed = None
-    with common.step(title, "a minute"):
+    with common.step(title, about):
         try:
             common.run(["make", "-C", place, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", goal], log,
                        what=f"make {goal} in tools/testing/kvm_tdp", timeout=1800, env=build.environ())

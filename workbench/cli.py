@@ -42,7 +42,7 @@ def parser():
     def command(name, summary, examples, about=""):
         p = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter,
                                 description=f"{summary}\n{about}".strip(), epilog=f"examples:\n{examples}")
-        if name != "refresh":       # a tree has its own base
+        if name not in ("refresh", "prove"):    # a tree has its own base; the other needs no kernel
             p.add_argument("--src", metavar="DIR", help="a Linux 6.12.y source (git tree, directory or tarball)"
                            " instead of Debian's linux-source-6.12")
         return p
@@ -71,6 +71,14 @@ def parser():
                       " memory, the verdicts beside those of the unpatched kernel; debug kernels (x86)")
     test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
                       help="only what concerns these targets")
+
+    prove = command("prove", "Run operations of the MMU against each other in all schedules; print a matrix.",
+                    "  tdp prove\n  tdp prove --bound 3 race_write_log_clear\n  tdp prove --effort 50 ops_ race_triples",
+                    "The long form of `tdp test host`, in user space: see Documentation/virt/kvm/tdp-mmu.rst.")
+    prove.add_argument("--bound", metavar="N", type=int, default=2,
+                       help="preemptions in a schedule (2; one less for formats of real size)")
+    prove.add_argument("--effort", metavar="N", type=int, default=4, help="more of what is random (4)")
+    prove.add_argument("names", nargs="*", metavar="NAME", help="only tests that have one of these in their names")
 
     tree = command("tree", "Make the patched kernel as a git work tree: branch tdp, a commit for each step.",
                    "  tdp tree\n  tdp tree ~/linux-tdp",
@@ -128,6 +136,8 @@ def _targets(args):
 
 def _groups(args):
     """The groups of packages that a command needs."""
+    if args.command == "prove":
+        return {"build"}
     groups = {"source"} | (set() if getattr(args, "src", "-") else {"debian"})
     for name in _targets(args):
         groups.update(_CHECKS.get(name) or TARGETS[name].packages)
@@ -143,6 +153,9 @@ def _main(args):
     if args.command == "test":
         from . import testplan
         return testplan.test_cmd(args)
+    if args.command == "prove":
+        from . import prove
+        return prove.prove_cmd(args)
     if args.command == "series":
         from . import series
         return series.series_cmd(args)
