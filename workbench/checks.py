@@ -186,13 +186,21 @@ def git_am(src):
 
 
 # What checkpatch says of idioms that it does not know, by type: the files, and why it stays.
+_SHIM = r"tools/testing/kvm_tdp/(shim/.*|tdp_deps_user)\.h$"
 _CHECKPATCH_EXCEPTIONS = {
     # A loop macro names its iterator in each of the three parts of a for.
-    "MACRO_ARG_REUSE": re.compile(r"virt/kvm/mmu/(iter|walk)\.h$"),
+    "MACRO_ARG_REUSE": re.compile(r"virt/kvm/mmu/(iter|walk)\.h$|tools/testing/kvm_tdp/map\.c$|" + _SHIM),
     # TRACE_EVENT() looks like this everywhere, and TRACE_INCLUDE_PATH is a path.
     "OPEN_ENDED_LINE": re.compile(r"virt/kvm/mmu/trace\.h$"),
     "PARENTHESIS_ALIGNMENT": re.compile(r"virt/kvm/mmu/trace\.h$"),
-    "SPACING": re.compile(r"virt/kvm/mmu/trace\.h$"),
+    # And _Generic(), in which a colon follows a type.
+    "SPACING": re.compile(r"virt/kvm/mmu/trace\.h$|" + _SHIM),
+    "CAMELCASE": re.compile(_SHIM),
+    # The shim has the kernel's names for what it stands in for: types, and macros with arguments of no use there.
+    "NEW_TYPEDEFS": re.compile(_SHIM),
+    "MACRO_ARG_UNUSED": re.compile(_SHIM),
+    "MACRO_ARG_PRECEDENCE": re.compile(_SHIM),
+    "PREFER_DEFINED_ATTRIBUTE_MACRO": re.compile(_SHIM),
 }
 _COMPLAINT = re.compile(r"(?:ERROR|WARNING|CHECK):(\w+): .*\n#\d+: FILE: ([^:\n]+):\d+:")
 

@@ -477,7 +477,9 @@ static bool run(const struct test *test, const char *name)
 		return true;
 	if (!sched_exploring() || replayed)
 		return false;
-	sscanf(test_where, "case %d", &number);
+	/* What is not a race has no cases. */
+	if (sscanf(test_where, "case %d", &number) != 1)
+		number = 0;
 	printf("    # again: --replay %d/", number);
 	sched_print_path();
 	printf(" %s\n", name);

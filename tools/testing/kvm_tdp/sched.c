@@ -18,9 +18,11 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #else
-#define __sanitizer_start_switch_fiber(fake, bottom, size)
-#define __sanitizer_finish_switch_fiber(fake, bottom, size)
-#define ASAN_UNPOISON_MEMORY_REGION(addr, size)
+#define __sanitizer_start_switch_fiber(fake, bottom, size) \
+	((void)(fake), (void)(bottom), (void)(size))
+#define __sanitizer_finish_switch_fiber(fake, bottom, size) \
+	((void)(fake), (void)(bottom), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(addr, size)	((void)(addr), (void)(size))
 #endif
 
 #define STACK_BYTES	(256u << 10)
@@ -65,7 +67,7 @@ static int came_from;
 /* Where a task goes on: whoever was there before has left its stack. */
 static void arrive(void *fake)
 {
-	struct context *from __attribute__((__unused__)) = &contexts[came_from];
+	struct context *from = &contexts[came_from];
 
 	__sanitizer_finish_switch_fiber(fake, &from->stack, &from->size);
 }

@@ -64,9 +64,9 @@ void test_deref(const void *entry);
 void test_load(const void *entry);
 void test_store(void *entry);
 
-#define READ_ONCE(x) ({						\
-	typeof(&(x)) __p = &(x);				\
-	test_load(__p);						\
+#define READ_ONCE(x) ({					\
+	__auto_type __p = &(x);				\
+	test_load(__p);					\
 	__atomic_load_n(__p, __ATOMIC_RELAXED); })
 
 #define WRITE_ONCE(x, val) do {				\

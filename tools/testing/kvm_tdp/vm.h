@@ -75,7 +75,8 @@ struct cached {
  * @flushes: counts, so that a walk notices
  * @nr: how many are @cached
  * @cached: leaves and tables
- * @pml: pages of @pml_mem that hardware logged
+ * @nr_pml: how many are in @pml
+ * @pml: pages that hardware logged
  */
 struct cpu {
 	struct kvm_vcpu vcpu;
@@ -134,9 +135,7 @@ struct held_page {
 
 extern struct held_page *held_pages;
 
-/**
- * struct mem_shape - a memslot to begin with
- */
+/* A memslot to begin with. */
 struct mem_shape {
 	gfn_t base_gfn;
 	unsigned long npages;

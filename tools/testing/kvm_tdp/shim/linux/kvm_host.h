@@ -40,7 +40,7 @@ struct kvm_gfn_range {
 
 struct kvm {
 	rwlock_t mmu_lock;
-	struct mutex slots_lock;
+	struct mutex slots_lock;	/* changes of memslots */
 	refcount_t users_count;
 	int created_vcpus;
 	unsigned long mmu_invalidate_seq;
