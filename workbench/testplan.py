@@ -266,7 +266,7 @@ HUGETLB = " hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=160"
 
 # What takes hours.
 LONG = (
-    Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=TIMEOUT),
+    Boot("npt-all", "npt", NPT, cmdline="hugepages=128", compare=True, rest=300),
     Boot("npt-memory", "npt", backed(), cmdline=HUGETLB, compare=True),
     Boot("npt-memory-nx", "npt", backed() + NX_TEST, cmdline=NX_FORCE.removesuffix(" hugepages=128") + HUGETLB, compare=True),
     Boot("npt-memory-la57", "npt", backed(), cmdline=HUGETLB, cpu=",+la57", compare=True),
