@@ -50,13 +50,14 @@ static void cache(struct cpu *cpu, gfn_t gfn, int level, tdp_pte_t pte)
 	};
 }
 
-/* A flush of leaves reaches no tables. */
-void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, bool tables)
+/* A flush of leaves reaches no tables, and only leaves of the right level. */
+void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, int level, bool tables)
 {
 	struct cached *c = cpu->cached;
 
 	while (c < cpu->cached + cpu->nr) {
 		if (c->gfn < end && c->gfn + model_span(c->level) > start &&
+		    (!level || c->level == level) &&
 		    (tables || !hw_view(c->pte, c->level).table))
 			drop(cpu, c);
 		else
@@ -101,7 +102,7 @@ static void access_memory(struct cpu *cpu, gfn_t gfn, const struct cached *c,
 			  unsigned int access)
 {
 	struct view v = hw_view(c->pte, c->level);
-	kvm_pfn_t pfn = (v.phys >> 12) + (gfn - c->gfn);
+	kvm_pfn_t pfn = (v.phys >> PAGE_SHIFT) + (gfn - c->gfn);
 	struct mem *mem = memory_of(cpu->as_id, gfn);
 	struct host *host;
 
@@ -120,6 +121,20 @@ static void access_memory(struct cpu *cpu, gfn_t gfn, const struct cached *c,
 	CHECK(!host->guarded, "CPU%d writes to tracked gfn %llx",
 	      (int)(cpu - vm.cpus), gfn);
 	host->version++;
+}
+
+/* Leaves that the guest sees have been prepared for it, all of their pages. */
+static void check_prepared(const struct cpu *cpu, gfn_t gfn, int level)
+{
+	gfn_t i, span = model_span(level), start = gfn & ~(span - 1);
+	struct mem *mem = memory_of(cpu->as_id, gfn);
+
+	/* All of the small ones; of others what the test looks at, and the end. */
+	for (i = 0; mem && i < span; i += i < 8 ? 1 : span / 2 - 4) {
+		if (start + i - mem->base_gfn < mem->npages)
+			CHECK(mem->host[start + i - mem->base_gfn].prepared,
+			      "gfn %llx was not prepared", start + i);
+	}
 }
 
 /* One walk.  Return: HW_DONE, HW_FAULT, or negative if it must start again. */
@@ -173,6 +188,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			}
 		}
 		cache(cpu, gfn, level, new);
+		check_prepared(cpu, gfn, level);
 		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
 		return HW_DONE;
 	}
@@ -201,11 +217,16 @@ int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			access_memory(cpu, gfn, c, access);
 			return HW_DONE;
 		}
+		/* What is cached decides, and stays if KVM does not flush it. */
+		if (c && model_breaks() != BREAKS_NOTHING &&
+		    !(hw_view(c->pte, c->level).access & access))
+			return HW_FAULT;
 		r = walk(cpu, gfn, access);
 	} while (r < 0);
 
 	/* A fault drops what led to it. */
-	while (r == HW_FAULT && (c = lookup(cpu, gfn, false)))
+	while (model_breaks() == BREAKS_NOTHING &&
+	       r == HW_FAULT && (c = lookup(cpu, gfn, false)))
 		drop(cpu, c);
 	return r;
 }
@@ -224,6 +245,59 @@ void cpu_table_freed(void *table)
 			CHECK(!v.table || tdp_phys_to_table(v.phys) != table,
 			      "a table is freed that CPU%d has cached",
 			      (int)(cpu - vm.cpus));
+		}
+	}
+}
+
+/*
+ * Does the entry contradict what a CPU has cached of another size, memory or
+ * type?  Then it should have been broken, and flushed.
+ */
+static void check_conflict(const struct cpu *cpu, const struct cached *c,
+			   gfn_t gfn, const struct tdp_pgtable *pgt)
+{
+	bool size = model_breaks() == BREAKS_SIZE;
+	struct view cached = hw_view(c->pte, c->level), v;
+	int level = cached.table ? c->level : 1;
+	tdp_pte_t *pte = pgt_find(pgt, gfn, &level);
+
+	v = hw_view(*pte, level);
+	if (!v.access)
+		return;
+	if (cached.table && (level > c->level || !v.table)) {
+		CHECK(!size, "CPU%d has a table cached where gfn %llx is a leaf",
+		      (int)(cpu - vm.cpus), gfn);
+		return;
+	}
+	if (!cached.table && v.table)
+		return;
+	CHECK(!size || level == c->level,
+	      "CPU%d has gfn %llx cached at level %d, not %d",
+	      (int)(cpu - vm.cpus), gfn, c->level, level);
+	if (level == c->level)
+		CHECK(v.phys == cached.phys && v.attr == cached.attr,
+		      "CPU%d has other memory cached of gfn %llx",
+		      (int)(cpu - vm.cpus), gfn);
+}
+
+void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level)
+{
+	gfn_t i, end = gfn + model_span(level);
+	struct cached *c;
+	struct cpu *cpu;
+
+	if (model_breaks() == BREAKS_NOTHING)
+		return;
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		if (!cpu->root || &cpu->root->pgt != pgt)
+			continue;
+		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+			gfn_t span = model_span(c->level);
+
+			if (c->gfn >= end || c->gfn + span <= gfn)
+				continue;
+			for (i = 0; i < min(span, 4ull); i++)
+				check_conflict(cpu, c, c->gfn + i, pgt);
 		}
 	}
 }

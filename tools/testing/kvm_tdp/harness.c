@@ -11,7 +11,7 @@
 #include "sched.h"
 #include "shim.h"
 
-#define PAGE_BYTES	4096ul
+#define PAGE_BYTES	(1ul << PAGE_SHIFT)
 #define NR_PAGES	32768u
 /* Where tables seem to be; below 4 GiB for the toy's 32-bit entries. */
 #define POOL_PHYS	0x40000000ull
@@ -25,6 +25,7 @@ const struct test *running;
 char test_where[96];
 void (*store_hook)(tdp_pte_t *entry, int level);
 void (*page_freed)(void *table);
+void (*entry_made)(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 struct traced traced;
 unsigned int nr_tables, nr_freed;
 int nr_accounted;
@@ -206,6 +207,8 @@ void tdp_trace_pte_changed(const struct tdp_pgtable *pgt, gfn_t gfn, int level,
 {
 	traced = (struct traced) { pgt, gfn, level, old, new, traced.nr + 1 };
 	sched_note("  gfn %llx L%d: %llx > %llx", gfn, level, old, new);
+	if (entry_made && tdp_pte_kind(fmt, new, level) >= TDP_TABLE)
+		entry_made(pgt, gfn, level);
 }
 
 /* Trees. */
@@ -222,7 +225,7 @@ gfn_t random_gfn(void)
 
 kvm_pfn_t random_pfn(int level)
 {
-	return rnd(1ull << (model_phys_bits() - 12)) & ~(model_span(level) - 1);
+	return rnd(1ull << (model_phys_bits() - PAGE_SHIFT)) & ~(model_span(level) - 1);
 }
 
 u64 random_table_attr(void)
@@ -250,7 +253,8 @@ unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves)
 	unsigned int nr = 0;
 
 	do {
-		tdp_pte_t pte = model_leaf_base(level) | pfn << 12 | set;
+		tdp_pte_t pte = model_leaf_base(level) | set |
+				model_address(pfn);
 
 		if (model_leaf_legal(pte)) {
 			CHECK(nr < MAX_LEAVES);
@@ -266,6 +270,20 @@ void tree_init(struct tree *t)
 	t->pgt.fmt = fmt;
 	t->pgt.root = alloc_table(root_level());
 	tdp_gather_init(&t->gather);
+}
+
+bool set_and_make(struct tdp_iter *iter, struct tdp_gather *gather,
+		  tdp_pte_t new, enum tdp_mode mode)
+{
+	if (!tdp_iter_set(iter, gather, new, mode))
+		return false;
+
+	/* Broken or made: its owner sees what it will be. */
+	CHECK(iter->old == new);
+	CHECK(*iter->ptep == (gather->nr_broken ? tdp_pte_broken(fmt) : new));
+	tdp_gather_make(iter->pgt, gather);
+	CHECK(*iter->ptep == new && !gather->nr_broken);
+	return true;
 }
 
 /* Make all on the way that is needed; leave the debt to the caller. */
@@ -289,11 +307,11 @@ again:
 			    tdp_pte_kind(fmt, new, level) == TDP_LEAF &&
 			    hw_view(new, level).phys !=
 			    hw_view(iter.old, level).phys) {
-				if (!tdp_iter_set(&iter, g, tdp_pte_none(fmt),
+				if (!set_and_make(&iter, g, tdp_pte_none(fmt),
 						  mode))
 					goto again;
 			}
-			if (!tdp_iter_set(&iter, g, new, mode))
+			if (!set_and_make(&iter, g, new, mode))
 				goto again;
 		} else if (kind != TDP_TABLE) {
 			table = alloc_table(iter.level - 1);
@@ -309,6 +327,7 @@ again:
 				free_unlinked(table);
 				goto again;
 			}
+			tdp_gather_make(&t->pgt, g);
 		}
 	}
 	rcu_read_unlock();
@@ -517,7 +536,8 @@ static int run_all(char **only, bool list, bool *ok)
 				snprintf(name, sizeof(name), "%s.%s",
 					 test->name, format);
 				if (!wanted(name, only) ||
-				    (test->races && !model_races()))
+				    (test->races && !model_races()) ||
+				    (test->operates && !model_operates()))
 					continue;
 				nr++;
 				if (list)

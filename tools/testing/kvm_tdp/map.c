@@ -94,7 +94,7 @@ static bool has_dirty(void)
 static u8 make_old(u8 bits)
 {
 	bits &= ~MAP_YOUNG;
-	return soft_old() ? bits & ~MAP_WRITE : bits;
+	return model_old_keeps_write() ? bits : bits & ~MAP_WRITE;
 }
 
 static u8 make_leaf(bool write, bool host, bool exec, bool young)
@@ -541,17 +541,18 @@ void map_release(unsigned int nr, bool yields)
 static u8 bits_of(tdp_pte_t pte, int level)
 {
 	struct view v = hw_view(pte, level);
+	unsigned int restored = hw_allows(sw_restored(pte, level), level);
 	unsigned int marks = sw_marks(pte);
 	u8 bits;
 
 	bits = (marks & TDP_HOST_WRITE ? MAP_HOST : 0) |
 	       (marks & TDP_WRITE ? MAP_MMU : 0) |
-	       (v.access & TEST_W ? MAP_WRITE : 0) |
+	       (restored & TEST_W ? MAP_WRITE : 0) |
 	       (v.has_dirty && v.dirty ? MAP_DIRTY : 0);
 	if (v.has_accessed ? v.accessed : v.access != 0)
 		bits |= MAP_YOUNG;
 	/* What an old one gave up comes back. */
-	if (hw_view(sw_restored(pte, level), level).access & TEST_X)
+	if (restored & TEST_X)
 		bits |= MAP_EXEC;
 	return bits;
 }
@@ -586,7 +587,7 @@ static void check_table(int as_id, tdp_pte_t *table, gfn_t base, int level)
 
 			CHECK(mem);
 			CHECK(hw_view(sw_restored(table[i], level),
-				      level).phys >> 12 == vm_pfn(mem, gfn),
+				      level).phys >> PAGE_SHIFT == vm_pfn(mem, gfn),
 			      "gfn %llx maps another page", gfn);
 			CHECK(bits == e->bits,
 			      "gfn %llx, level %d: is %x and not %x", gfn,

@@ -21,9 +21,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KTREE = HERE.parents[2]
-NEEDED = ["virt/kvm/mmu", "arch/x86/kvm/tdp_pgtable.h", HERE.relative_to(KTREE), "include/linux/kvm_tdp_types.h"]
+NEEDED = [HERE.relative_to(KTREE), "virt/kvm/mmu", "include/linux/kvm_tdp_types.h",
+          *(f.relative_to(KTREE) for f in KTREE.glob("arch/*/kvm/tdp_pgtable.h"))]
 # The fastest first.
-FORMATS = ["toy", "x86"]
+FORMATS = ["toy", "x86", "riscv", "arm64-4k"]
 # Which program has the tests that the entries of a file name.
 PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu"}
 # A run takes some seconds; what takes this long hangs.
@@ -73,7 +74,7 @@ class Tree:
     def build(self, program):
         """What make says if it fails."""
         env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-        make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[2], f"O={self.objects}", "SAN=", "OPT=-O0",
+        make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[0], f"O={self.objects}", "SAN=", "OPT=-O0",
                                self.objects / program],
                               env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return make.returncode and make.stdout

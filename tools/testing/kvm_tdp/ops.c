@@ -152,6 +152,18 @@ static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 	return r;
 }
 
+/*
+ * What led to the fault may be cached still, also if the entry allows the access
+ * or was changed by someone else.  x86 drops it by itself.
+ */
+static void flush_local(struct cpu *cpu, gfn_t gfn)
+{
+	if (model_breaks() == BREAKS_NOTHING)
+		return;
+	sched_point("local flush %llx", gfn, 0);
+	cpu_flush(cpu, gfn, gfn + 1, 0, false);
+}
+
 /**
  * op_fault() - A vCPU faults
  * @cpu: the CPU
@@ -176,6 +188,7 @@ int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 	else
 		r = fault_slow(cpu, mem ? mem->slot : NULL, gfn, access,
 			       prefetch);
+	flush_local(cpu, gfn);
 	slots_read_unlock();
 	return r;
 }
@@ -193,6 +206,7 @@ int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access)
 	r = kvm_tdp_fast_fault(&cpu->vcpu, cpu->root, mem ? mem->slot : NULL,
 			       gfn, kvm_access(access));
 	sched_note("  fast fault: %d", r);
+	flush_local(cpu, gfn);
 	slots_read_unlock();
 	return r;
 }
@@ -244,12 +258,14 @@ static void take_away(struct mem *mem, gfn_t start, gfn_t end)
 
 		host->gen = (host->gen + 1) % 8;
 		host->absent = true;
+		host->prepared = false;
 		/* Its content is gone, and user space knows. */
 		host->copied = host->version;
 	}
 }
 
-void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+/* The primary MMU is about to change its mapping, and has not yet done so. */
+void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 {
 	struct kvm *kvm = &vm.kvm;
 	struct kvm_gfn_range range = {
@@ -270,7 +286,11 @@ void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 	write_unlock(&kvm->mmu_lock);
 
 	cpu_check_unmapped(mem->slots[0].as_id, start, end);
-	/* Until then the primary MMU maps it as it did before. */
+}
+
+void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+{
+	op_unmap_begin(mem, start, end, may_block);
 	sched_point("take %llx-%llx away", start, end);
 	cpu_check_unmapped(mem->slots[0].as_id, start, end);
 	take_away(mem, start, end);
@@ -426,7 +446,7 @@ void op_log_start(struct mem *mem, bool split, bool all_set)
 		if (!all_set) {
 			kvm_tdp_log_slot(MMU, mem->slot);
 			vm_flush(mem->slot->as_id, mem->base_gfn,
-				 mem->base_gfn + mem->npages, false);
+				 mem->base_gfn + mem->npages, 0, false);
 		}
 		/* Now user space makes a copy of all. */
 		for (i = 0; i < mem->npages; i++)
@@ -470,7 +490,7 @@ void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 
 	if (cleared)
 		vm_flush(mem->slot->as_id, gfn + __ffs(cleared),
-			 gfn + __fls(cleared) + 1, false);
+			 gfn + __fls(cleared) + 1, 0, false);
 out:
 	mutex_unlock(&kvm->slots_lock);
 
@@ -534,7 +554,7 @@ void op_track(struct mem *mem, gfn_t gfn)
 	if (mem->slot) {
 		mem->host[gfn - mem->base_gfn].tracked = true;
 		if (kvm_tdp_write_protect_gfn(MMU, mem->slot, gfn, 1))
-			vm_flush(mem->slot->as_id, gfn, gfn + 1, false);
+			vm_flush(mem->slot->as_id, gfn, gfn + 1, 0, false);
 		mem->host[gfn - mem->base_gfn].guarded = true;
 	}
 	write_unlock(&vm.kvm.mmu_lock);

@@ -178,6 +178,23 @@ void sched_wait(bool (*ready)(const void *arg), const void *arg,
 	c->ready = NULL;
 }
 
+/**
+ * sched_relax() - Let others go on, if there are any
+ *
+ * That is no preemption: the task can do nothing else.
+ */
+void sched_relax(void)
+{
+	unsigned char tasks[MAX_TASKS];
+	int nr;
+
+	if (!sched_running)
+		return;
+	nr = runnable(tasks);
+	if (nr > 1)
+		enter(tasks[1 + choose(nr - 1)]);
+}
+
 static void start(void)
 {
 	struct context *c = &contexts[task];

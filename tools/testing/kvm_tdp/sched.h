@@ -47,6 +47,8 @@ void sched_note(const char *fmt, ...) __printf(1, 2);
 void sched_wait(bool (*ready)(const void *arg), const void *arg,
 		const char *what);
 
+void sched_relax(void);
+
 void sched_explore(int max_preemptions, unsigned long max_runs);
 void sched_run(const struct sched_task *tasks, int nr);
 bool sched_next(void);

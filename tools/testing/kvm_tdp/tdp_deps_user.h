@@ -20,6 +20,11 @@ typedef unsigned long long u64;
 typedef u64 gfn_t;
 typedef u64 kvm_pfn_t;
 
+/* Of the host, for formats that care. */
+#ifndef PAGE_SHIFT
+#define PAGE_SHIFT		12
+#endif
+
 #define BIT(nr)			(1ul << (nr))
 #define BIT_ULL(nr)		(1ull << (nr))
 #define GENMASK_ULL(h, l)	(((2ull << (h)) - 1) & ~((1ull << (l)) - 1))

@@ -15,6 +15,7 @@ struct test {
 	void (*run)(void);
 	int arg;
 	bool races;
+	bool operates;
 };
 
 /* The one that runs. */
@@ -74,6 +75,9 @@ extern void (*store_hook)(tdp_pte_t *entry, int level);
 
 /* Called when a table is freed. */
 extern void (*page_freed)(void *table);
+
+/* Called when an entry of a tree has become a leaf or a table. */
+extern void (*entry_made)(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 
 /* The last change that was traced, and how many were. */
 struct traced {
@@ -142,20 +146,33 @@ unsigned int sw_marks(tdp_pte_t pte);
 const char *model_use(unsigned int nr);
 /* Is this one of the few variants of the format to try all schedules with? */
 bool model_races(void);
+/* Is it one of those to try all operations with? */
+bool model_operates(void);
+/* Has a leaf that is made old its write permission still? */
+bool model_old_keeps_write(void);
 int model_nr_bits(int level);
 int model_shift(int level);
 bool model_leaf_allowed(int level);
 int model_phys_bits(void);
+/* What must not change under the eyes of hardware, beside permissions. */
+enum model_breaks {
+	BREAKS_NOTHING,		/* anything may */
+	BREAKS_MEMORY,		/* memory and its attributes */
+	BREAKS_SIZE,		/* nor may the size of what is mapped */
+};
+enum model_breaks model_breaks(void);
 /* Attributes of leaves, all bits that those can have, attributes of tables. */
 u64 model_attr(void);
 u64 model_attr_bits(void);
 u64 model_table_attr(void);
-/* Bits of tables that mean nothing to hardware, and the one that pins. */
+/* Bits of tables that mean nothing to hardware, and the one that pins or 0. */
 u64 model_table_marks(void);
 u64 model_pinned(void);
 /* Does hardware log all pages of a leaf in which it sets the dirty bit? */
 bool model_hw_logs(int level);
 tdp_pte_t model_annotated(u64 random);
+/* Where an entry has the address of a page. */
+tdp_pte_t model_address(kvm_pfn_t pfn);
 /* All leaves: the base with those subsets of the bits that are legal. */
 tdp_pte_t model_leaf_base(int level);
 u64 model_leaf_bits(void);
@@ -198,6 +215,9 @@ void tree_destroy(struct tree *t);
 void tree_fill(struct tree *t, unsigned int nr);
 void tree_set_owing(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
 		    enum tdp_mode mode);
+/* tdp_iter_set(), and the end of break-before-make. */
+bool set_and_make(struct tdp_iter *iter, struct tdp_gather *gather,
+		  tdp_pte_t new, enum tdp_mode mode);
 void tree_set(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
 	      enum tdp_mode mode);
 /* By plain arithmetic: the entry at a level, or the lowest one above it. */

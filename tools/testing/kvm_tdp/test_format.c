@@ -69,6 +69,78 @@ static void test_empty(void)
 	}
 }
 
+/* Broken and removed are different, and both are nobody's to replace. */
+static void test_broken(void)
+{
+	tdp_pte_t broken = tdp_pte_broken(fmt);
+	int level;
+
+	if (!TDP_MAX_BROKEN)
+		test_skip("never breaks");
+
+	CHECK(broken != tdp_pte_frozen(fmt) && broken != tdp_pte_none(fmt));
+	for (level = 1; level <= root_level(); level++) {
+		CHECK(tdp_pte_kind(fmt, broken, level) == TDP_FROZEN);
+		CHECK(!hw_allows(broken, level) && !hw_view(broken, level).bad);
+		CHECK(!tdp_pte_volatile(fmt, broken, level));
+	}
+}
+
+static bool valid(tdp_pte_t pte, int level)
+{
+	enum tdp_kind kind = tdp_pte_kind(fmt, pte, level);
+
+	return kind == TDP_TABLE || kind == TDP_LEAF;
+}
+
+/* Only what is the same but for permissions and state may change in place. */
+static void check_need_bbm(tdp_pte_t old, tdp_pte_t new, int level)
+{
+	struct view was = hw_view(old, level), is = hw_view(new, level);
+	bool must = was.phys != is.phys || was.attr != is.attr;
+
+	if (was.table != is.table)
+		must = model_breaks() == BREAKS_SIZE;
+	else if (was.table)
+		must = false;
+	if (model_breaks() == BREAKS_NOTHING || !valid(old, level))
+		must = false;
+	else if (!valid(new, level))
+		must = true;
+	CHECK(tdp_pte_need_bbm(fmt, old, new, level) == must,
+	      "%llx to %llx at level %d", (u64)old, (u64)new, level);
+}
+
+static void test_need_bbm(void)
+{
+	tdp_pte_t pte[8 + MAX_LEAVES];
+	unsigned int i, j, nr;
+	int level;
+
+	for (level = 2; level <= root_level(); level++) {
+		nr = 0;
+		pte[nr++] = tdp_pte_none(fmt);
+		pte[nr++] = model_annotated(rnd(-1ull));
+		pte[nr++] = tdp_pte_make_table(fmt, 1ull << PAGE_SHIFT, 0);
+		pte[nr++] = tdp_pte_make_table(fmt, 1ull << PAGE_SHIFT,
+					       model_table_marks());
+		if (model_leaf_allowed(level)) {
+			tdp_pte_t leaf = tdp_pte_make_leaf(fmt, 0, level, 0,
+							   model_attr());
+
+			pte[nr++] = tdp_pte_make_leaf(fmt, model_span(level),
+						      level, 0, model_attr());
+			/* One attribute less. */
+			pte[nr++] = leaf & ~(model_attr() & -model_attr());
+			nr += all_leaves(level, 0, pte + nr);
+		}
+		for (i = 0; i < nr; i++) {
+			for (j = 0; j < nr; j++)
+				check_need_bbm(pte[i], pte[j], level);
+		}
+	}
+}
+
 static void test_annotated(void)
 {
 	int i, level;
@@ -113,7 +185,7 @@ static void test_table(void)
 	int level;
 	u64 b[MAX_BOUNDARIES];
 
-	nr = boundaries(12, b);
+	nr = boundaries(PAGE_SHIFT, b);
 	for (level = 2; level <= root_level(); level++) {
 		for (i = 0; i < nr; i++) {
 			for (j = 0; j < ARRAY_SIZE(marks); j++) {
@@ -136,14 +208,16 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 	unsigned int marks = flags & (TDP_WRITE | TDP_HOST_WRITE);
 	struct view v = hw_view(pte, level);
 	unsigned int bit;
+	tdp_pte_t both;
 
 	CHECK(tdp_pte_kind(fmt, pte, level) == TDP_LEAF);
-	CHECK(tdp_pte_pfn(fmt, pte) == phys >> 12);
+	CHECK(tdp_pte_pfn(fmt, pte) == phys >> PAGE_SHIFT);
 	CHECK(!v.table && !v.bad && !v.ve && v.phys == phys);
 	CHECK(hw_view(sw_lockless(pte, level), level).attr == model_attr());
 	CHECK(sw_marks(pte) == marks, "%x", sw_marks(pte));
 	CHECK(tdp_pte_young(fmt, pte) == !!(flags & TDP_YOUNG));
-	CHECK(tdp_pte_writable(fmt, pte) == !!(v.access & TEST_W));
+	CHECK(tdp_pte_writable(fmt, pte) ==
+	      !!(hw_allows(sw_restored(pte, level), level) & TEST_W));
 
 	if (v.has_accessed || (flags & TDP_YOUNG)) {
 		CHECK(v.access == access, "%x, not %x", v.access, access);
@@ -156,10 +230,10 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 	CHECK(v.dirty == (v.has_dirty && (flags & TDP_WRITE)));
 
 	CHECK(tdp_pte_consistent(fmt, pte, level));
-	/* Nothing is both given up and there. */
+	/* Nothing is both given up, which a bit says, and there. */
+	both = pte | tdp_pte_mkold(fmt, pte);
 	if (!v.has_accessed && (flags & TDP_YOUNG))
-		CHECK(!tdp_pte_consistent(fmt, pte | tdp_pte_mkold(fmt, pte),
-					  level));
+		CHECK(both == pte || !tdp_pte_consistent(fmt, both, level));
 	for (bit = 0; bit < 64; bit++) {
 		tdp_pte_t cut = pte & ~BIT_ULL(bit);
 
@@ -172,7 +246,7 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 /* The guest may write what the host does not let it write. */
 static tdp_pte_t overwritable(u64 phys, int level, unsigned int flags)
 {
-	return tdp_pte_make_leaf(fmt, phys >> 12, level,
+	return tdp_pte_make_leaf(fmt, phys >> PAGE_SHIFT, level,
 				 (flags | TDP_WRITE) & ~TDP_HOST_WRITE,
 				 model_attr());
 }
@@ -184,7 +258,7 @@ static void test_leaf(void)
 	int level;
 
 	for (level = 1; level <= max_leaf_level(); level++) {
-		nr = boundaries(12 + model_shift(level), b);
+		nr = boundaries(PAGE_SHIFT + model_shift(level), b);
 		for (i = 0; i < nr; i++) {
 			for (flags = 0; flags < 16; flags++) {
 				if ((flags & TDP_WRITE) &&
@@ -197,13 +271,43 @@ static void test_leaf(void)
 								  level));
 					continue;
 				}
-				check_leaf(tdp_pte_make_leaf(fmt, b[i] >> 12,
+				check_leaf(tdp_pte_make_leaf(fmt, b[i] >> PAGE_SHIFT,
 							     level, flags,
 							     model_attr()),
 					   level, b[i], flags);
 			}
 		}
 	}
+}
+
+/*
+ * Leaves that the model knows are consistent, those that let the guest write
+ * without what it takes are not.
+ */
+static void check_consistent(kvm_pfn_t pfn, int level)
+{
+	u64 bits = model_leaf_bits(), set = 0;
+
+	do {
+		tdp_pte_t pte = model_leaf_base(level) | set |
+				model_address(pfn);
+
+		if (model_leaf_legal(pte))
+			CHECK(tdp_pte_consistent(fmt, pte, level), "%llx",
+			      (u64)pte);
+		else if (hw_allows(sw_restored(pte, level), level) & TEST_W)
+			CHECK(!tdp_pte_consistent(fmt, pte, level), "%llx",
+			      (u64)pte);
+		set = (set - bits) & bits;
+	} while (set);
+}
+
+static void test_consistent(void)
+{
+	int level;
+
+	for (level = 1; level <= max_leaf_level(); level++)
+		check_consistent(random_pfn(level), level);
 }
 
 static void test_wrprot(void)
@@ -269,7 +373,10 @@ static void check_downgrades(tdp_pte_t old, tdp_pte_t new, int level)
 	unsigned int can = hw_allows(sw_lockless(new, level), level);
 	struct view was = hw_view(old, level), is = hw_view(new, level);
 	bool dirty_lost = was.dirty && !is.dirty;
-	bool must = (was.access & ~is.access) || (could & ~can) ||
+	unsigned int had = hw_allows(sw_restored(old, level), level);
+	unsigned int has = hw_allows(sw_restored(new, level), level);
+	bool must = (was.access & ~is.access) || (had & ~has) ||
+		    (could & ~can) ||
 		    (dirty_lost && (could & TEST_W));
 	bool down = tdp_pte_downgrades(fmt, old, new);
 
@@ -303,8 +410,8 @@ static void check_split_child(tdp_pte_t huge, int level, unsigned int index)
 
 	CHECK(tdp_pte_kind(fmt, child, level - 1) == TDP_LEAF);
 	CHECK(!is.table && !is.bad && !is.ve);
-	CHECK(is.phys == was.phys + index * (model_span(level - 1) << 12));
-	CHECK(tdp_pte_pfn(fmt, child) == is.phys >> 12);
+	CHECK(is.phys == was.phys + index * (model_span(level - 1) << PAGE_SHIFT));
+	CHECK(tdp_pte_pfn(fmt, child) == is.phys >> PAGE_SHIFT);
 	CHECK(is.access == was.access && is.attr == was.attr,
 	      "%llx became %llx", (u64)huge, (u64)child);
 	CHECK(is.accessed == was.accessed && is.dirty == was.dirty);
@@ -322,9 +429,9 @@ static void test_split_child(void)
 	int level;
 
 	for (level = 2; level <= max_leaf_level(); level++) {
-		nr_b = boundaries(12 + model_shift(level), b);
+		nr_b = boundaries(PAGE_SHIFT + model_shift(level), b);
 		for (j = 0; j < nr_b; j++) {
-			nr = all_leaves(level, b[j] >> 12, leaves);
+			nr = all_leaves(level, b[j] >> PAGE_SHIFT, leaves);
 			index = rnd(1u << model_nr_bits(level - 1));
 			for (i = 0; i < nr; i++) {
 				check_split_child(leaves[i], level, 0);
@@ -345,7 +452,7 @@ static void check_same_leaf(tdp_pte_t old, tdp_pte_t new, int level)
 	CHECK(tdp_pte_kind(fmt, new, level) == TDP_LEAF);
 	CHECK(!hw_view(new, level).bad && !hw_view(new, level).ve);
 	CHECK(!is.bad && !is.ve && !is.table);
-	CHECK(is.phys == was.phys && tdp_pte_pfn(fmt, new) == was.phys >> 12);
+	CHECK(is.phys == was.phys && tdp_pte_pfn(fmt, new) == was.phys >> PAGE_SHIFT);
 	CHECK(is.attr == was.attr && sw_marks(new) == sw_marks(old));
 	CHECK(!((old ^ new) & ~model_leaf_bits()) && model_leaf_legal(new),
 	      "%llx became %llx at level %d", (u64)old, (u64)new, level);
@@ -379,7 +486,8 @@ static void check_queries(tdp_pte_t pte, int level)
 	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE) == w, "%llx", (u64)pte);
 	CHECK(tdp_pte_allows(fmt, pte, TDP_EXEC) == x, "%llx", (u64)pte);
 	CHECK(tdp_pte_allows(fmt, pte, TDP_WRITE | TDP_EXEC) == (w && x));
-	CHECK(tdp_pte_writable(fmt, pte) == w);
+	CHECK(tdp_pte_writable(fmt, pte) ==
+	      !!(restored_access(pte, level) & TEST_W), "%llx", (u64)pte);
 	CHECK(tdp_pte_executable(fmt, pte) ==
 	      !!(restored_access(pte, level) & TEST_X), "%llx", (u64)pte);
 	CHECK(tdp_pte_host_writable(fmt, pte) == !!(marks & TDP_HOST_WRITE));
@@ -410,8 +518,9 @@ static void check_mkold(tdp_pte_t pte, int level)
 		CHECK(tdp_pte_young(fmt, hw_access(old, level, TEST_R)));
 	} else {
 		CHECK(!is.access);
-		/* Writes are logged where they make a leaf young. */
-		access &= ~TEST_W;
+		/* What gave up W is logged where a write makes it young. */
+		if (!tdp_pte_writable(fmt, old))
+			access &= ~TEST_W;
 	}
 	CHECK(tdp_pte_mkold(fmt, old) == old);
 
@@ -435,7 +544,7 @@ static void check_mkyoung(tdp_pte_t pte, int level)
 	check_same_leaf(pte, young, level);
 	CHECK(tdp_pte_young(fmt, young));
 	CHECK(is.access == restored_access(pte, level));
-	CHECK((is.access & TEST_W) == (was.access & TEST_W));
+	CHECK(tdp_pte_writable(fmt, young) == tdp_pte_writable(fmt, pte));
 	CHECK(is.accessed == is.has_accessed && is.dirty == was.dirty);
 	CHECK(tdp_pte_mkyoung(fmt, young) == young);
 }
@@ -523,7 +632,7 @@ static void test_log_writes(void)
 /* A huge leaf is what is made of any of its parts. */
 static void check_block(u64 phys, int level, unsigned int flags, u64 attr)
 {
-	tdp_pte_t huge = tdp_pte_make_leaf(fmt, phys >> 12, level, flags, attr);
+	tdp_pte_t huge = tdp_pte_make_leaf(fmt, phys >> PAGE_SHIFT, level, flags, attr);
 	tdp_pte_t part, block;
 	unsigned int last;
 	int i, l;
@@ -573,7 +682,7 @@ static void test_make_block(void)
 
 	CHECK((model_attr() & attrs) == model_attr());
 	for (level = 2; level <= max_leaf_level(); level++) {
-		nr = boundaries(12 + model_shift(level), b);
+		nr = boundaries(PAGE_SHIFT + model_shift(level), b);
 		for (flags = 0; flags < 16; flags++) {
 			if ((flags & TDP_WRITE) && !(flags & TDP_HOST_WRITE))
 				continue;
@@ -591,9 +700,12 @@ static void test_make_block(void)
 const struct test format_tests[] = {
 	{ "format_geometry", test_geometry },
 	{ "format_empty", test_empty },
+	{ "format_broken", test_broken },
+	{ "format_need_bbm", test_need_bbm },
 	{ "format_annotated", test_annotated },
 	{ "format_table", test_table },
 	{ "format_leaf", test_leaf },
+	{ "format_consistent", test_consistent },
 	{ "format_wrprot", test_wrprot },
 	{ "format_volatile", test_volatile },
 	{ "format_downgrades", test_downgrades },

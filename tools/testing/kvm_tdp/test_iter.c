@@ -4,7 +4,7 @@
  */
 #include "test.h"
 
-#define MAX_VISITS 100000u
+#define MAX_VISITS 400000u
 
 struct visit {
 	gfn_t gfn;
@@ -154,12 +154,13 @@ static void change(struct tree *t, struct tdp_iter *iter)
 		      tdp_iter_split(iter, &t->gather, NEW_TABLE(table, attr),
 				     rnd(2)) :
 		      tdp_iter_link(iter, &t->gather, NEW_TABLE(table, attr)));
+		tdp_gather_make(&t->pgt, &t->gather);
 		break;
 	case TDP_TABLE:
 		new = tdp_pte_none(fmt);
 		if (rnd(2))
 			new = tdp_pte_unpin_table(fmt, iter->old);
-		CHECK(tdp_iter_set(iter, &t->gather, new, rnd(2)));
+		CHECK(set_and_make(iter, &t->gather, new, rnd(2)));
 		tdp_gather_flushed(&t->gather);
 		break;
 	case TDP_FROZEN:

@@ -11,7 +11,8 @@ static gfn_t open_start, open_end;
 /* Windows that have large leaves, and ends that are not aligned. */
 static void set_up(bool large)
 {
-	gfn_t end = tdp_fmt_end_gfn(fmt), big = model_span(max_leaf_level());
+	gfn_t end = tdp_fmt_end_gfn(fmt), big;
+	int level = max_leaf_level();
 	struct mem_shape shapes[NR_MEMS] = {
 		{ 0, end * 2 / 3, max_leaf_level(), 0 },
 		{ end / 4, end - end / 4, max_leaf_level(), 1 },
@@ -19,10 +20,14 @@ static void set_up(bool large)
 	gfn_t start = 0;
 
 	if (end > 32768) {
-		start = end / 2 & ~(big - 1);
+		/* The largest leaf of a reasonable size. */
+		while (model_shift(level) > 18)
+			level--;
+		big = model_span(level);
+		start = end / (end < 8 * big ? 4 : 2) & ~(big - 1);
 		shapes[0].base_gfn = start + (large ? big : 2048) - 700;
 		shapes[0].npages = 2100 + (large ? big : 0);
-		shapes[0].max_level = large ? 3 : 2;
+		shapes[0].max_level = large ? level : 2;
 		shapes[1].base_gfn = start + 2 * big + 13;
 		shapes[1].npages = 1500;
 		shapes[1].max_level = 2;
@@ -327,7 +332,7 @@ static void run_ops(unsigned int seed, bool yields, bool nomem)
 
 	rnd_seed(seed);
 	set_up(large);
-	vm.nx = rnd(2);
+	vm.nx = rnd(2) && model_pinned();
 	vm.fail_alloc = nomem ? 4 : 0;
 	test_resched = yields;
 	for (i = 0; i < (large ? 100 : 250) && !pool_is_low(); i++) {
@@ -433,10 +438,83 @@ static void test_bounds(void)
 	map_free();
 }
 
+/* Two blocks of the third level, or more, from the first that is aligned. */
+static gfn_t two_blocks(const struct mem *mem)
+{
+	gfn_t span = model_span(3);
+	gfn_t start = (mem->base_gfn + span - 1) & ~(span - 1);
+
+	if (max_leaf_level() < 3 || mem->max_level < 3 ||
+	    start + 2 * span > mem->base_gfn + mem->npages) {
+		vm_destroy();
+		map_free();
+		test_skip("too small");
+	}
+	return start;
+}
+
+static void map_cached(struct mem *mem, gfn_t gfn, int max_level)
+{
+	int level = mem->max_level;
+
+	mem->max_level = max_level;
+	op_fault(&vm.cpus[0], gfn, TEST_W, false);
+	CHECK(cpu_access(&vm.cpus[0], gfn, TEST_W) == HW_DONE);
+	mem->max_level = level;
+}
+
+static int level_of(gfn_t gfn)
+{
+	int level = 1;
+	tdp_pte_t *pte = pgt_find(&vm.cpus[0].root->pgt, gfn, &level);
+
+	CHECK(tdp_pte_kind(fmt, *pte, level) == TDP_LEAF);
+	return level;
+}
+
+/*
+ * Of several sizes, and all of it cached: nothing must become mapped in two
+ * sizes at a time.
+ */
+static void test_split_sizes(void)
+{
+	struct mem *mem = &vm.mem[0];
+	gfn_t start;
+
+	set_up(true);
+	start = two_blocks(mem);
+	map_cached(mem, start, 3);
+	map_cached(mem, start + model_span(3), 2);
+	CHECK(!op_split(mem));
+	CHECK(level_of(start) == 1 && level_of(start + model_span(3)) == 1);
+	vm_destroy();
+	map_free();
+}
+
+static void test_recover_sizes(void)
+{
+	struct mem *mem = &vm.mem[0];
+	gfn_t start, second;
+
+	set_up(true);
+	start = two_blocks(mem);
+	second = start + model_span(3);
+	map_cached(mem, start, 1);
+	map_cached(mem, second, 1);
+	/* The end of the second block is another kind of memory. */
+	mem->host[second + model_span(3) - 1 - mem->base_gfn].readonly = true;
+	op_recover(mem);
+	CHECK(level_of(start) == 3 && level_of(second) == 2);
+	vm_destroy();
+	map_free();
+}
+
 const struct test ops_tests[] = {
-	{ "ops_bounds", test_bounds },
-	{ "ops_plain", test_plain },
-	{ "ops_yields", test_yields },
-	{ "ops_nomem", test_nomem },
+	{ "ops_bounds", test_bounds, .operates = true },
+	{ "ops_split", test_split_sizes, .operates = true },
+	{ "ops_recover", test_recover_sizes, .operates = true },
+	{ "ops_plain", test_plain, .operates = true },
+	{ "ops_yields", test_yields, .operates = true },
+	{ "ops_nomem", test_nomem, .operates = true },
 	{}
 };

@@ -369,13 +369,14 @@ static void check_same_table(struct tree *t, struct tdp_iter *iter, u64 attr,
 	tdp_pte_t old = *pte, new, others;
 	struct tdp_gather before = t->gather;
 	unsigned int nr_traced = traced.nr;
+	u64 marks = model_table_marks();
 
 	new = tdp_pte_make_table(fmt, hw_view(old, root).phys, attr);
 
 	/* Who loses leaves it as others made it. */
 	if (mode == TDP_SHARED) {
 		others = tdp_pte_make_table(fmt, hw_view(old, root).phys,
-					    attr ^ model_pinned());
+					    attr ^ (marks & -marks));
 		*pte = new;
 		stand(t, iter, 0, root);
 		others_pte = others;
@@ -480,7 +481,7 @@ static void test_bugs(void)
 		rcu_read_lock();
 		stand(&t, &iter, 0, 1);
 		expect_warnings = 1;
-		CHECK(tdp_iter_set(&iter, &t.gather,
+		CHECK(set_and_make(&iter, &t.gather,
 				   tdp_pte_make_leaf(fmt, 4, 1, TDP_YOUNG, 0),
 				   mode));
 		CHECK(!expect_warnings);
@@ -497,6 +498,21 @@ static void test_bugs(void)
 		rcu_read_unlock();
 	}
 	tree_destroy(&t);
+}
+
+/* In one step, or in two: nobody sees the table before the flush. */
+static void check_split_step(struct tdp_iter *iter, struct tdp_gather *g,
+			     tdp_pte_t huge)
+{
+	if (model_breaks() == BREAKS_SIZE) {
+		tdp_pte_t broken = tdp_pte_broken(fmt);
+
+		CHECK(*iter->ptep == broken && g->nr_broken == 1);
+		check_traced(iter, huge, broken, traced.nr);
+		huge = broken;
+	}
+	tdp_gather_make(iter->pgt, g);
+	check_traced(iter, huge, iter->old, traced.nr);
 }
 
 /* Splits one huge leaf, with or without execute permission for its parts. */
@@ -525,9 +541,15 @@ static void check_split(int level, kvm_pfn_t pfn, tdp_pte_t huge, bool exec)
 	stand(&t, &iter, 0, level);
 	CHECK(tdp_iter_split(&iter, &t.gather,
 			     NEW_TABLE(alloc_table(level - 1), attr), exec));
+	check_split_step(&iter, &t.gather, huge);
 	rcu_read_unlock();
 
-	/* No debt. */
+	/* No debt, unless the leaf was broken. */
+	if (model_breaks() == BREAKS_SIZE) {
+		before.end = model_span(level);
+		before.flush = TDP_FLUSH_LEAF;
+		before.level = level;
+	}
 	before.tables++;
 	before.leaves[level - 1]--;
 	before.leaves[level - 2] += nr;
@@ -539,7 +561,6 @@ static void check_split(int level, kvm_pfn_t pfn, tdp_pte_t huge, bool exec)
 	pte = tree_find(&t, 0, &l);
 	CHECK(*pte == iter.old && hw_view(*pte, level).table);
 	CHECK((*pte & model_table_marks()) == attr);
-	check_traced(&iter, huge, *pte, traced.nr);
 
 	for (i = 0; i < nr; i++) {
 		gfn_t gfn = i * model_span(level - 1);
@@ -549,7 +570,7 @@ static void check_split(int level, kvm_pfn_t pfn, tdp_pte_t huge, bool exec)
 		pte = tree_find(&t, gfn, &l);
 		v = hw_view(*pte, l);
 		CHECK(l == level - 1 && !v.table && !v.bad);
-		CHECK(v.phys == (pfn + gfn) << 12);
+		CHECK(v.phys == (pfn + gfn) << PAGE_SHIFT);
 		CHECK(v.access == access, "%llx became %llx", (u64)huge,
 		      (u64)*pte);
 		CHECK(hw_allows(sw_restored(*pte, l), l) == back);
@@ -572,11 +593,111 @@ static void test_split(void)
 		kvm_pfn_t pfn = random_pfn(level);
 
 		nr = all_leaves(level, pfn, leaves);
-		for (n = 0; n < nr; n++) {
+		/* Large tables take their time. */
+		for (n = 0; n < nr; n += model_nr_bits(1) > 9 ? 7 : 1) {
 			check_split(level, pfn, leaves[n], false);
 			check_split(level, pfn, leaves[n], true);
 		}
 	}
+}
+
+/*
+ * Someone else removes the table in which an entry is broken: who broke it takes
+ * back what it would have become.
+ */
+static void check_break_lost(int level, tdp_pte_t old, bool split)
+{
+	struct tdp_gather mine, others;
+	struct tdp_iter iter, above;
+	struct tree t;
+	int i;
+
+	tree_init(&t);
+	tree_set(&t, 0, level, old, TDP_SHARED);
+	tdp_gather_init(&mine);
+	tdp_gather_init(&others);
+
+	rcu_read_lock();
+	stand(&t, &iter, 0, level);
+	if (split)
+		CHECK(tdp_iter_split(&iter, &mine,
+				     NEW_TABLE(alloc_table(level - 1), 0),
+				     false));
+	else
+		CHECK(tdp_iter_set(&iter, &mine, tdp_pte_none(fmt),
+				   TDP_SHARED));
+	CHECK(mine.nr_broken == 1);
+
+	stand(&t, &above, 0, level + 1);
+	CHECK(set_and_make(&above, &others, tdp_pte_none(fmt), TDP_SHARED));
+	tdp_gather_make(&t.pgt, &mine);
+	CHECK(!mine.nr_broken);
+	CHECK(*iter.ptep == tdp_pte_frozen(fmt), "a removed entry was made");
+
+	/* Between the two nothing is left. */
+	t.gather.tables += mine.tables + others.tables;
+	for (i = 0; i < root_level(); i++)
+		t.gather.leaves[i] += mine.leaves[i] + others.leaves[i];
+	check_counts(&t);
+	tdp_gather_flushed(&mine);
+	tdp_gather_flushed(&others);
+	rcu_read_unlock();
+	tree_destroy(&t);
+}
+
+static void test_break_lost(void)
+{
+	int level;
+
+	if (model_breaks() != BREAKS_SIZE)
+		test_skip("breaks nothing");
+	for (level = 1; level < root_level(); level++) {
+		if (!model_leaf_allowed(level))
+			continue;
+		check_break_lost(level, tdp_pte_make_leaf(fmt, 0, level,
+							  TDP_YOUNG, 0), false);
+		if (level > 1)
+			check_break_lost(level,
+					 tdp_pte_make_leaf(fmt, 0, level,
+							   TDP_YOUNG, 0), true);
+	}
+}
+
+/* The same for a block that takes the place of a table. */
+static void test_break_block_lost(void)
+{
+	struct tdp_gather mine, others;
+	struct tdp_iter iter, above;
+	struct tree t;
+	int i;
+
+	if (model_breaks() != BREAKS_SIZE || root_level() < 3 ||
+	    !model_leaf_allowed(2))
+		test_skip("no such blocks");
+	tree_init(&t);
+	tree_set(&t, 0, 1, tdp_pte_make_leaf(fmt, 0, 1, TDP_YOUNG, 0),
+		 TDP_SHARED);
+	tdp_gather_init(&mine);
+	tdp_gather_init(&others);
+
+	rcu_read_lock();
+	stand(&t, &iter, 0, 2);
+	CHECK(tdp_iter_set(&iter, &mine,
+			   tdp_pte_make_leaf(fmt, 0, 2, TDP_YOUNG, 0),
+			   TDP_SHARED));
+	stand(&t, &above, 0, 3);
+	CHECK(set_and_make(&above, &others, tdp_pte_none(fmt), TDP_SHARED));
+	tdp_gather_make(&t.pgt, &mine);
+	CHECK(*iter.ptep == tdp_pte_frozen(fmt), "a removed entry was made");
+
+	t.gather.tables += mine.tables + others.tables;
+	for (i = 0; i < root_level(); i++)
+		t.gather.leaves[i] += mine.leaves[i] + others.leaves[i];
+	check_counts(&t);
+	tdp_gather_flushed(&mine);
+	tdp_gather_flushed(&others);
+	rcu_read_unlock();
+	tree_destroy(&t);
 }
 
 const struct test pte_tests[] = {
@@ -588,5 +709,7 @@ const struct test pte_tests[] = {
 	{ "pte_same_table", test_same_table },
 	{ "pte_bugs", test_bugs },
 	{ "pte_split", test_split },
+	{ "pte_break_lost", test_break_lost },
+	{ "pte_break_block_lost", test_break_block_lost },
 	{ }
 };

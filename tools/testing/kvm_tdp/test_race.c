@@ -18,16 +18,20 @@ enum state {
 	READONLY	= 1 << 8,	/* small leaves, of read-only pages */
 	ALL_SET		= 1 << 9,	/* a huge leaf is logged, not protected */
 	STALE		= 1 << 10,	/* only CPU1 has a root, an invalid one */
+	MIDDLE		= 1 << 11,	/* a leaf of a block that could be larger */
+	OPEN		= 1 << 12,	/* as SMALL, but B's invalidation is open */
 };
 
-#define NR_STATES	11
-#define ANY_STATE	((1 << NR_STATES) - 1)
+#define NR_STATES	13
+#define ALL_STATES	((1 << NR_STATES) - 1)
+/* An open invalidation lets nobody change memslots. */
+#define ANY_STATE	(ALL_STATES & ~OPEN)
 #define ANY_LOGGED	(LOGGED | LOGGED_HUGE | ALL_SET)
 #define NOT_LOGGED	(ANY_STATE & ~ANY_LOGGED)
 
 static const char *const state_names[NR_STATES] = {
 	"empty", "small", "huge", "old", "logged", "logged_huge", "pinned",
-	"nx_huge", "readonly", "all_set", "stale",
+	"nx_huge", "readonly", "all_set", "stale", "middle", "open",
 };
 
 #define MEM	(&vm.mem[0])
@@ -141,8 +145,8 @@ static const struct race_op {
 	void (*run)(struct cpu *cpu);
 	unsigned int states;
 } ops[] = {
-	{ "write",	run_write,	ANY_STATE },
-	{ "read",	run_read,	ANY_STATE },
+	{ "write",	run_write,	ALL_STATES },
+	{ "read",	run_read,	ALL_STATES },
 	{ "exec",	run_exec,	EMPTY | HUGE | PINNED | NX_HUGE },
 	{ "prefetch",	run_prefetch,	ANY_STATE & ~(OLD | READONLY | STALE) },
 	{ "unmap_a",	run_unmap_a,	ANY_STATE },
@@ -155,8 +159,8 @@ static const struct race_op {
 	{ "log_split",	run_log_split,	EMPTY | SMALL | HUGE | NX_HUGE },
 	{ "log_clear",	run_log_clear,	ANY_LOGGED },
 	{ "log_stop",	run_log_stop,	ANY_LOGGED },
-	{ "split",	run_split,	HUGE | LOGGED_HUGE | NX_HUGE | ALL_SET },
-	{ "recover",	run_recover,	SMALL | OLD | PINNED | READONLY },
+	{ "split",	run_split,	MIDDLE | HUGE | LOGGED_HUGE | NX_HUGE | ALL_SET },
+	{ "recover",	run_recover,	SMALL | OLD | PINNED | READONLY | MIDDLE | OPEN },
 	{ "age",	run_age,	ANY_STATE & ~EMPTY },
 	{ "track",	run_track,	SMALL | HUGE | OLD | LOGGED },
 	{ "release",	run_release,	PINNED },
@@ -175,11 +179,12 @@ static void run_guest(struct cpu *cpu)
 
 static const struct race_op guest = { "guest", run_guest };
 
-static void map_small(void)
+/* With smaller leaves than there could be. */
+static void map_up_to(int max_level)
 {
 	int level = MEM->max_level;
 
-	MEM->max_level = 1;
+	MEM->max_level = max_level;
 	op_fault(&vm.cpus[0], gfn_a, TEST_W, false);
 	op_fault(&vm.cpus[0], gfn_b, TEST_W, false);
 	MEM->max_level = level;
@@ -205,7 +210,7 @@ static void set_up(enum state state, bool warm, bool flat)
 	gfn_b = 1;
 	block_end = model_span(levels);
 	mem_end = shape.npages;
-	vm.nx = state & (PINNED | NX_HUGE);
+	vm.nx = model_pinned() && (state & (PINNED | NX_HUGE));
 	/* Without a root, those who need one race for it. */
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		if (state != EMPTY || warm)
@@ -226,7 +231,13 @@ static void set_up(enum state state, bool warm, bool flat)
 	case OLD:
 	case LOGGED:
 	case STALE:
-		map_small();
+	case OPEN:
+		map_up_to(1);
+		break;
+	case MIDDLE:
+		MEM->max_level = levels - 1;
+		op_fault(&vm.cpus[0], block_end / 2, TEST_W, false);
+		MEM->max_level = levels;
 		break;
 	case HUGE:
 	case LOGGED_HUGE:
@@ -249,6 +260,8 @@ static void set_up(enum state state, bool warm, bool flat)
 		if (warm)
 			run_guest(&vm.cpus[2]);
 	}
+	if (state == OPEN)
+		op_unmap_begin(MEM, gfn_b, gfn_b + 1, true);
 	if (state == STALE) {
 		op_invalidate();
 		op_put_root(&vm.cpus[0]);
@@ -381,6 +394,8 @@ static void explore(const struct race_op *const *list, int nr, int state,
 		test_resched = variant & 2;
 		sched_run(tasks, nr);
 		test_resched = false;
+		if (1 << state == OPEN)
+			op_unmap_close(MEM, gfn_b, gfn_b + 1);
 		check_end();
 		vm_destroy();
 	} while (sched_next());
@@ -388,6 +403,12 @@ static void explore(const struct race_op *const *list, int nr, int state,
 	nr_schedules += sched_explored();
 	sched_reset();
 	test_where[0] = 0;
+}
+
+/* Not all formats have a bit that pins tables. */
+static unsigned int possible_states(void)
+{
+	return model_pinned() ? ALL_STATES : ALL_STATES & ~(PINNED | NX_HUGE);
 }
 
 /*
@@ -398,7 +419,7 @@ static void explore(const struct race_op *const *list, int nr, int state,
 static void race(const struct race_op *first, const struct race_op *second)
 {
 	const struct race_op *list[] = { first, second, &guest };
-	unsigned int states = first->states & second->states;
+	unsigned int states = first->states & second->states & possible_states();
 	bool small = model_nr_bits(1) <= 3;
 	int bound = small ? race_bound : max(race_bound - 1, 1);
 	int state, variant;
@@ -440,7 +461,7 @@ static void test_triples(void)
 		int state;
 
 		rnd_seed(i);
-		states = ANY_STATE;
+		states = possible_states();
 		for (j = 0; j < 3; j++) {
 			list[j] = &ops[rnd(NR_OPS)];
 			states &= list[j]->states;
@@ -461,7 +482,8 @@ static const struct test *race_tests(void)
 
 	for (i = 0; i < NR_OPS; i++) {
 		for (j = i; j < NR_OPS; j++) {
-			if (!(ops[i].states & ops[j].states))
+			if (!(ops[i].states & ops[j].states &
+			      possible_states()))
 				continue;
 			snprintf(names[nr], sizeof(names[nr]), "race_%s_%s",
 				 ops[i].name, ops[j].name);

@@ -92,26 +92,27 @@ static struct mem *slot_mem(const struct kvm_memory_slot *slot)
 /* What the MMU asks for. */
 
 /*
- * The level is no more than a hint, and of no use here: where a leaf is split
- * without a flush the one that is zapped may be cached as what it was part of.
+ * Where a leaf is split without a flush the one that is zapped may be cached as
+ * what it was part of: the level is of use only if all that change are broken.
  */
 void kvm_arch_tdp_flush(struct kvm_tdp *mmu, const struct tdp_gather *gather)
 {
 	lockdep_assert_held(&mmu->kvm->mmu_lock);
 	CHECK(rcu_read_lock_held() && gather->end > gather->start);
 	vm_flush(-1, gather->start, gather->end,
+		 model_breaks() == BREAKS_SIZE ? gather->level : 0,
 		 gather->flush == TDP_FLUSH_TABLE);
 }
 
 /* All CPUs, of one address space or of all. */
-void vm_flush(int as_id, gfn_t start, gfn_t end, bool tables)
+void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables)
 {
 	struct cpu *cpu;
 
 	sched_point("flush %llx-%llx", start, end);
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		if (as_id < 0 || cpu->as_id == as_id)
-			cpu_flush(cpu, start, end, tables);
+			cpu_flush(cpu, start, end, level, tables);
 	}
 }
 
@@ -208,6 +209,45 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 	if (kvm_slot_dirty_track_enabled(slot))
 		return 1;
 	return vm_host_level(slot_mem(slot), gfn);
+}
+
+/* Cache maintenance of pages; those that alias in their low bits, too. */
+static void prepare(kvm_pfn_t pfn, gfn_t nr)
+{
+	int shift = max(model_shift(max_leaf_level()), GEN_SHIFT);
+	struct mem *mem = &vm.mem[(pfn >> shift) / NR_GENS];
+	u8 gen = (pfn >> shift) % NR_GENS;
+	gfn_t i, span = 1ull << shift;
+
+	for (; nr; nr--, pfn++) {
+		for (i = (pfn - mem->base_gfn) & (span - 1); i < mem->npages;
+		     i += span) {
+			if (mem->host[i].gen == gen)
+				mem->host[i].prepared = true;
+		}
+	}
+}
+
+void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
+		     int level, bool old_leaf)
+{
+	lockdep_assert_held_read(&vcpu->kvm->mmu_lock);
+	CHECK(rcu_read_lock_held());
+	sched_point("prepare %llx, level %llu", fault->gfn, level);
+	if (!old_leaf)
+		prepare(fault->pfn & ~(model_span(level) - 1),
+			model_span(level));
+}
+
+bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
+		      bool full)
+{
+	lockdep_assert_held_read(&kvm->mmu_lock);
+	CHECK(rcu_read_lock_held());
+	sched_point("prepare block of pfn %llx, level %llu", pfn, level);
+	if (!full)
+		prepare(pfn & ~(model_span(level) - 1), model_span(level));
+	return true;
 }
 
 void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
@@ -434,6 +474,7 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	nr_yields = 0;
 	held_pages = NULL;
 	page_freed = cpu_table_freed;
+	entry_made = cpu_entry_made;
 	kvm_tdp_init(MMU, kvm);
 }
 
@@ -476,5 +517,6 @@ void vm_destroy(void)
 	CHECK(!vm.nr_notes, "%d notes were lost", vm.nr_notes);
 	CHECK(!nr_tables, "%u tables were lost", nr_tables);
 	page_freed = NULL;
+	entry_made = NULL;
 	pool_reset();
 }

@@ -21,6 +21,7 @@
  * @readonly: it lets KVM only read
  * @tracked: KVM wants to see all writes
  * @guarded: and does
+ * @prepared: caches are maintained, so that the guest may see it
  * @version: how often the page was written to
  * @copied: the version that user space has a copy of
  */
@@ -30,6 +31,7 @@ struct host {
 	bool readonly;
 	bool tracked;
 	bool guarded;
+	bool prepared;
 	u16 version;
 	u16 copied;
 };
@@ -149,7 +151,7 @@ void vm_destroy(void);
 struct mem *vm_mem(int as_id, gfn_t gfn);
 kvm_pfn_t vm_pfn(const struct mem *mem, gfn_t gfn);
 int vm_host_level(const struct mem *mem, gfn_t gfn);
-void vm_flush(int as_id, gfn_t start, gfn_t end, bool tables);
+void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables);
 struct kvm_tdp_root *vm_new_root(u32 key, int as_id);
 void vm_check_counts(void);
 
@@ -157,11 +159,12 @@ void vm_check_counts(void);
 #define HW_FAULT	0
 #define HW_DONE		1
 int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access);
-void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, bool tables);
+void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, int level, bool tables);
 void cpu_flush_all(struct cpu *cpu);
 void cpu_drain_log(struct cpu *cpu);
 void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end);
 void cpu_table_freed(void *table);
+void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 void cpu_probe_log(void);
 
 /* ops.c: the operations, as KVM calls them. */
@@ -171,6 +174,7 @@ void op_run(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_load_root(struct cpu *cpu);
 void op_put_root(struct cpu *cpu);
 void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
+void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end);
 void op_zap(gfn_t start, gfn_t end);

@@ -68,6 +68,9 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 						  was_leaf);
 		if (!tdp_iter_set(iter, gather, new, TDP_SHARED))
 			return -EAGAIN;
+		/* In a table, possibly, that was waiting for this leaf. */
+		if (tdp_gather_has_broken(gather))
+			kvm_tdp_settle(root, gather);
 	}
 
 	if (!fault->slot)
@@ -199,7 +202,7 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 			 struct kvm_tdp_fault *fault)
 {
 	struct kvm *kvm = vcpu->kvm;
-	struct tdp_gather gather = {};
+	struct tdp_gather gather __uninitialized;
 	int r = KVM_TDP_RETRY;
 
 	fault->level = 1;
@@ -220,6 +223,7 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 			fault->level = 1;
 	}
 
+	tdp_gather_init(&gather);
 	rcu_read_lock();
 	r = kvm_tdp_map(vcpu, root, fault, &gather);
 	kvm_tdp_settle(root, &gather);

@@ -284,6 +284,30 @@ static inline bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
 #endif
 
 /**
+ * kvm_arch_tdp_prepare_block() - Make a recovered block fit to be seen
+ * @kvm: the VM
+ * @pfn: any page of the block
+ * @level: level of the leaf that is about to be installed
+ * @exec: the leaf is executable
+ * @full: all of the block is mapped now, by smaller leaves; if not, pages of it
+ *	  may never have been prepared
+ *
+ * Optional.  For cache maintenance and tags, like kvm_arch_tdp_prepare_leaf().
+ *
+ * Return: false if there must not be such a leaf.
+ *
+ * Context: mmu_lock held for read, RCU read-side critical section; no
+ *	    invalidation of the block is in progress.
+ */
+#ifndef kvm_arch_tdp_prepare_block
+static inline bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn,
+					      int level, bool exec, bool full)
+{
+	return true;
+}
+#endif
+
+/**
  * kvm_arch_tdp_recover_level() - The largest leaf that may map a gfn now
  * @kvm: the VM
  * @slot: the memslot of @gfn

@@ -56,10 +56,11 @@ void kvm_tdp_release_pinned(struct kvm_tdp *tdp, unsigned long nr)
 	rwlock_t *lock = &tdp->kvm->mmu_lock;
 	struct kvm_tdp_root *root = NULL;
 	struct kvm_tdp_pinned pinned;
-	struct tdp_gather gather = {};
+	struct tdp_gather gather;
 	unsigned int owed = 0;
 	bool yield;
 
+	tdp_gather_init(&gather);
 	read_lock(lock);
 	rcu_read_lock();
 	for (; nr && kvm_arch_tdp_next_pinned(tdp, &pinned); nr--) {

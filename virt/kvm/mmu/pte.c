@@ -12,6 +12,20 @@
  * A table is filled before it is linked.  The cmpxchg that links it is fully
  * ordered, and pairs with the address dependency from a walker's load of the
  * entry to its loads from the table.
+ *
+ * Where hardware must not find the old and the new entry at the same time
+ * (tdp_pte_need_bbm()) the protocol has three steps: the entry is broken, which
+ * nobody else may change; what is cached of it is flushed; it is made.  A batch
+ * of entries shares the flush, see kvm_tdp_settle().
+ *
+ *	CPU0 (recovers a table)		CPU1 (zaps the table above)
+ *	breaks the table's entry
+ *	freezes the table
+ *					unlinks the table above, freezes
+ *					  all entries below, CPU0's too
+ *	flushes				flushes
+ *	make: is not what CPU0 broke
+ *	gives up the block		frees the table above
  */
 #include "pte.h"
 
@@ -120,10 +134,11 @@ static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt,
 	}
 	old = xchg(pte, frozen);
 	/*
-	 * Entries of linked tables are frozen only while their owner breaks and
-	 * makes them.  No format here needs that.
+	 * Who broke an entry counts what it will be, and takes that back when it
+	 * cannot be made.
 	 */
-	WARN_ON_ONCE(tdp_pte_kind(fmt, old, level) == TDP_FROZEN);
+	WARN_ON_ONCE(tdp_pte_kind(fmt, old, level) == TDP_FROZEN &&
+		     (!TDP_MAX_BROKEN || old != tdp_pte_broken(fmt)));
 	return old;
 }
 
@@ -157,6 +172,94 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
 	tdp_gather_remove(gather, rcu_dereference(table));
 }
 
+/*
+ * Is the current entry in a table that only this walk knows, as the entry above
+ * is still to be made?
+ */
+static bool tdp_iter_private(const struct tdp_iter *iter,
+			     const struct tdp_gather *gather)
+{
+	const struct tdp_broken *last;
+
+	if (!tdp_gather_has_broken(gather))
+		return false;
+
+	last = &gather->broken[gather->nr_broken - 1];
+	return iter->level < last->level &&
+	       iter->gfn - last->gfn < tdp_span(iter->pgt->fmt, last->level);
+}
+
+/*
+ * Must the current entry be broken before it becomes @new?
+ *
+ * With mmu_lock held for write what maps nothing stays so until the flush.
+ */
+static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
+				enum tdp_mode mode)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+
+	if (!TDP_MAX_BROKEN)
+		return false;
+
+	switch (tdp_pte_kind(fmt, new, iter->level)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		if (mode == TDP_EXCLUSIVE)
+			return false;
+		break;
+	case TDP_TABLE:
+	case TDP_LEAF:
+		break;
+	}
+	return tdp_pte_need_bbm(fmt, iter->old, new, iter->level);
+}
+
+/**
+ * tdp_gather_make() - Make what was broken
+ * @pgt: the tree
+ * @gather: the debt
+ *
+ * An entry whose table was removed in the meantime is given up.
+ *
+ * Context: What is owed has been flushed.  mmu_lock is held, and the RCU
+ *	    read-side critical section is the one in which the entries were
+ *	    broken.
+ */
+void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
+{
+	const struct tdp_fmt *fmt = pgt->fmt;
+
+	while (tdp_gather_has_broken(gather)) {
+		struct tdp_broken *b = &gather->broken[--gather->nr_broken];
+		tdp_pte_t old = tdp_pte_broken(fmt);
+
+		/* Orders what a new table holds before the link to it. */
+		if (try_cmpxchg(rcu_dereference(b->ptep), &old, b->new)) {
+			tdp_trace_pte_changed(pgt, b->gfn, b->level, old,
+					      b->new);
+			continue;
+		}
+		WARN_ON_ONCE(old != tdp_pte_frozen(fmt));
+
+		switch (tdp_pte_kind(fmt, b->new, b->level)) {
+		case TDP_NONE:
+		case TDP_FROZEN:
+		case TDP_ANNOTATED:
+			break;
+		case TDP_TABLE:
+			/* Nobody has seen it, but it is simpler so. */
+			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->new),
+					 b->level - 1, TDP_EXCLUSIVE);
+			break;
+		case TDP_LEAF:
+			tdp_gather_leaves(gather, b->level, -1);
+			break;
+		}
+	}
+}
+
 /**
  * tdp_iter_set() - Replace the current entry
  * @iter: the walk; its snapshot is what is replaced
@@ -165,16 +268,20 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
  *	 tdp_iter_split().
  * @mode: who else may be there
  *
- * Return: true if it was replaced; then the snapshot is @new.  False if the
- * entry changed since the snapshot was taken (in TDP_SHARED only); then nothing
- * was done, and the snapshot is what the entry is now.
+ * Return: true if it was replaced, or broken and will be: then the snapshot is
+ * @new.  False if the entry changed since the snapshot was taken (in TDP_SHARED
+ * only); then nothing was done, and the snapshot is what the entry is now.
  *
  * Context: RCU read-side critical section and mmu_lock as @mode says.
+ *	    tdp_gather_must_make() does not hold.
  */
 bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		  tdp_pte_t new, enum tdp_mode mode)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	bool private = tdp_iter_private(iter, gather);
+	bool broken = !private && tdp_iter_must_break(iter, new, mode);
+	tdp_pte_t now = broken ? tdp_pte_broken(fmt) : new;
 	tdp_pte_t old = iter->old;
 	struct tdp_change c;
 
@@ -184,15 +291,12 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	tdp_pte_assert(fmt, new, iter->level);
 
-	/* The first format that needs it brings breaking and making along. */
-	WARN_ON_ONCE(tdp_pte_need_bbm(fmt, old, new, iter->level));
-
-	if (mode == TDP_EXCLUSIVE)
-		old = tdp_pte_store(iter, new);
-	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
+	if (mode == TDP_EXCLUSIVE || private)
+		old = tdp_pte_store(iter, now);
+	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, now))
 		return false;
 
-	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, new);
+	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, now);
 	iter->old = new;
 
 	/* After the store: an exchange can have brought more bits. */
@@ -200,9 +304,14 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	/* Those who ask for it must look first, as they cannot take it back. */
 	WARN_ON_ONCE(!c.legal);
 
+	if (broken) {
+		tdp_gather_break(gather, iter->ptep, iter->gfn, iter->level,
+				 new);
+		c.flush = max_t(u8, c.flush, TDP_FLUSH_LEAF);
+	}
 	if (c.leaves)
 		tdp_gather_leaves(gather, iter->level, c.leaves);
-	if (c.flush != TDP_FLUSH_NOTHING)
+	if (c.flush != TDP_FLUSH_NOTHING && !private)
 		tdp_gather_add(gather, iter->gfn,
 			       iter->gfn + tdp_span(fmt, iter->level),
 			       iter->level, c.flush);
@@ -281,8 +390,9 @@ bool tdp_iter_link(struct tdp_iter *iter, struct tdp_gather *gather,
  * @new: the table; its entries need not be initialized
  * @exec: let the guest execute what the table maps, whether the leaf did or not
  *
- * The table maps what the leaf did and allows no less, so nothing needs a flush:
- * whether a CPU uses the one or the other makes no difference.
+ * The table maps what the leaf did and allows no less, so nothing needs a flush
+ * unless the leaf has to be broken: whether a CPU uses the one or the other makes
+ * no difference.
  *
  * Return: false if the entry changed; the table is still the caller's, but no
  * longer empty.

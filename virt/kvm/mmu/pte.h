@@ -34,6 +34,8 @@ struct tdp_change {
 struct tdp_change tdp_pte_change(const struct tdp_fmt *fmt, tdp_pte_t old,
 				 tdp_pte_t new, int level);
 
+void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather);
+
 bool __must_check tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 			       tdp_pte_t new, enum tdp_mode mode);
 bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new);

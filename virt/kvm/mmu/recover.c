@@ -13,6 +13,7 @@ struct kvm_tdp_parts {
 	bool young;		/* one is */
 	bool host_writable;	/* one is */
 	bool executable;	/* all are */
+	bool full;		/* there is nothing else */
 };
 
 /* Recursion is bounded by the number of levels that leaves have. */
@@ -28,6 +29,7 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
 		case TDP_NONE:
 		case TDP_FROZEN:
 		case TDP_ANNOTATED:
+			parts->full = false;
 			break;
 		case TDP_TABLE:
 			kvm_tdp_scan(fmt, tdp_pte_table(fmt, pte), level - 1,
@@ -53,13 +55,13 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
  * this level has no page that shadow paging protects.  So the block may be
  * writable if one of its parts may.
  *
- * Return: false if nothing is mapped there.
+ * Return: false if nothing is mapped there, or the backend does not want it.
  */
 static bool kvm_tdp_make_block(struct kvm *kvm, const struct tdp_iter *iter,
 			       tdp_pte_t *block)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
-	struct kvm_tdp_parts parts = { .executable = true };
+	struct kvm_tdp_parts parts = { .executable = true, .full = true };
 	unsigned int flags = 0;
 
 	kvm_tdp_scan(fmt, tdp_pte_table(fmt, iter->old), iter->level - 1,
@@ -73,6 +75,11 @@ static bool kvm_tdp_make_block(struct kvm *kvm, const struct tdp_iter *iter,
 		flags |= TDP_HOST_WRITE | TDP_WRITE;
 	if (kvm_arch_tdp_exec(kvm, iter->level, parts.executable))
 		flags |= TDP_EXEC;
+
+	if (!kvm_arch_tdp_prepare_block(kvm, tdp_pte_pfn(fmt, parts.part),
+					iter->level, flags & TDP_EXEC,
+					parts.full))
+		return false;
 
 	*block = tdp_pte_make_block(fmt, parts.part, iter->level, flags);
 	return true;

@@ -6,8 +6,11 @@
 #include "walk.h"
 #include "trace.h"
 
-/* Tables to get at a time: each time costs a walk from the root. */
-#define KVM_TDP_SPLIT_TABLES	8
+/*
+ * Tables to get at a time: each time costs a walk from the root, and a flush if
+ * leaves have to be broken.
+ */
+#define KVM_TDP_SPLIT_TABLES	(TDP_MAX_BROKEN ?: 8)
 
 static int kvm_tdp_split_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			      enum tdp_mode mode,

@@ -17,21 +17,43 @@ struct tdp_new_table {
 };
 
 /**
+ * struct tdp_broken - an entry between break and make
+ * @ptep: the entry
+ * @new: what it becomes after the flush
+ * @gfn: first gfn that it spans
+ * @level: its level
+ */
+struct tdp_broken {
+	tdp_pte_t __rcu *ptep;
+	tdp_pte_t new;
+	u64 gfn : 56;
+	u64 level : 8;
+};
+
+/**
  * struct tdp_gather - what a walk owes for the entries it changed
  * @start: first gfn whose stale translations must be flushed
  * @end: first gfn behind; nothing is owed if it is 0
  * @removed: tables that were unlinked and wait for the flush
  * @flush: the strongest flush that is owed, enum tdp_flush
- * @level: level of the leaves to flush, 0 if they differ or a table is among
- *	   them: a hint
+ * @level: level of the leaves to flush in the tables, 0 if they differ or a
+ *	   table is among them.  Where a split needs no break CPUs may have
+ *	   cached what was split, which is larger.
  * @levels: levels whose number of leaves may have changed, by bit level - 1
  * @notes: how many of @removed have a note, tdp_table_note(), which the walk's
  *	   owner must take back
  * @tables: by how much the number of linked tables changed
  * @leaves: by how much the number of leaves of each level changed, by level - 1
+ * @nr_broken: how many are @broken
+ * @broken: entries to be made after the flush
  *
- * The debt travels with the walk.  tdp_gather_flushed() pays the part of it
- * that is memory; the counts are the walk's owner's to settle.
+ * The debt travels with the walk.  tdp_gather_make() and tdp_gather_flushed()
+ * pay the part of it that is entries and memory; the counts are the walk's
+ * owner's to settle.
+ *
+ * Who has broken entries lets nobody wait: mmu_lock and RCU are held until they
+ * are made, which is before the walk sleeps, yields, or comes back to an entry
+ * that someone else has frozen.
  */
 struct tdp_gather {
 	gfn_t start;
@@ -43,6 +65,8 @@ struct tdp_gather {
 	int notes;
 	int tables;
 	int leaves[TDP_MAX_LEVELS];
+	u8 nr_broken;
+	struct tdp_broken broken[TDP_MAX_BROKEN];
 };
 
 /**
@@ -51,7 +75,26 @@ struct tdp_gather {
  */
 static inline void tdp_gather_init(struct tdp_gather *gather)
 {
-	*gather = (struct tdp_gather) {};
+	/* Not the room for broken entries: it is large. */
+	memset(gather, 0, offsetof(struct tdp_gather, broken));
+}
+
+/**
+ * tdp_gather_must_make() - Is there no room to break another entry?
+ * @gather: the debt
+ */
+static inline bool tdp_gather_must_make(const struct tdp_gather *gather)
+{
+	return TDP_MAX_BROKEN && gather->nr_broken == TDP_MAX_BROKEN;
+}
+
+/**
+ * tdp_gather_has_broken() - Are there entries that wait for their flush?
+ * @gather: the debt
+ */
+static inline bool tdp_gather_has_broken(const struct tdp_gather *gather)
+{
+	return TDP_MAX_BROKEN && gather->nr_broken;
 }
 
 /**
@@ -79,6 +122,8 @@ static inline void tdp_gather_leaves(struct tdp_gather *gather, int level,
 
 void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
 		    int level, enum tdp_flush flush);
+void tdp_gather_break(struct tdp_gather *gather, tdp_pte_t __rcu *ptep,
+		      gfn_t gfn, int level, tdp_pte_t new);
 void tdp_gather_remove(struct tdp_gather *gather, void *table);
 void tdp_gather_flushed(struct tdp_gather *gather);
 

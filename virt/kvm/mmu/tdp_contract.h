@@ -248,9 +248,12 @@ static inline tdp_pte_t tdp_pte_log_writes(const struct tdp_fmt *fmt,
 					   tdp_pte_t pte, int level);
 
 /**
- * tdp_pte_writable() - Does a leaf let the guest write now?
+ * tdp_pte_writable() - Has a leaf write permission?
  * @fmt: the format
  * @pte: a TDP_LEAF
+ *
+ * Return: true also if the leaf is old, has kept the permission, and the next
+ * access has to make it young.
  */
 static inline bool tdp_pte_writable(const struct tdp_fmt *fmt, tdp_pte_t pte);
 
@@ -367,6 +370,14 @@ static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
 static inline bool tdp_pte_consistent(const struct tdp_fmt *fmt, tdp_pte_t pte,
 				      int level);
 
+/*
+ * The most entries that may be broken at a time, waiting for the flush after
+ * which they are made; 0 if the format never needs that.
+ */
+#ifndef TDP_MAX_BROKEN
+#define TDP_MAX_BROKEN	0
+#endif
+
 #ifndef tdp_pte_need_bbm
 static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
 					    tdp_pte_t old, tdp_pte_t new,
@@ -386,9 +397,29 @@ static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
  * @level: level of both
  *
  * Return: true if hardware could misbehave when it finds both in its caches,
- * so that @old must first be made invalid and flushed.
+ * so that @old must first be broken and flushed; if @new maps nothing, whether
+ * that can be true of what comes next.  Formats that ever return true set
+ * TDP_MAX_BROKEN.
  */
 static inline bool tdp_pte_need_bbm(const struct tdp_fmt *fmt, tdp_pte_t old,
 				    tdp_pte_t new, int level);
+
+#ifndef tdp_pte_broken
+static inline tdp_pte_t default_tdp_pte_broken(const struct tdp_fmt *fmt)
+{
+	return tdp_pte_frozen(fmt);
+}
+
+#define tdp_pte_broken default_tdp_pte_broken
+#endif
+
+/**
+ * tdp_pte_broken() - The frozen entry of a table that is linked
+ * @fmt: the format
+ *
+ * Kept between break and make.  A TDP_FROZEN, but not the tdp_pte_frozen() of
+ * tables that were removed, so that who makes it finds out that the table was.
+ */
+static inline tdp_pte_t tdp_pte_broken(const struct tdp_fmt *fmt);
 
 #endif /* __KVM_TDP_CONTRACT_H */

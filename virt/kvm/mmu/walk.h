@@ -107,6 +107,16 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
  */
 static inline void kvm_tdp_walk_next(struct kvm_tdp_walk *walk)
 {
+	if (tdp_gather_must_make(&walk->gather))
+		kvm_tdp_settle(walk->root, &walk->gather);
+
+	/* A frozen entry: who waits for its owner must not own one, too. */
+	if (walk->iter.restart) {
+		if (tdp_gather_has_broken(&walk->gather))
+			kvm_tdp_settle(walk->root, &walk->gather);
+		cpu_relax();
+	}
+
 	tdp_iter_advance(&walk->iter);
 
 	if (walk->iter.ptep && kvm_tdp_walk_must_yield(walk))

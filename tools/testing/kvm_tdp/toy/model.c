@@ -10,7 +10,7 @@ struct test_format {
 };
 
 /* Name, levels, bits of a table and of the root, highest leaf, end. */
-#define SHAPE(_name, _levels, _bits, _root_bits, _max_leaf, _end)	\
+#define SHAPE(_name, _levels, _bits, _root_bits, _max_leaf, _end, ...)	\
 	{								\
 		.name = "toy_" _name,					\
 		.fmt = {						\
@@ -19,6 +19,7 @@ struct test_format {
 			.root_bits	= _root_bits,			\
 			.root_level	= _levels,			\
 			.max_leaf	= _max_leaf,			\
+			__VA_ARGS__					\
 		},							\
 	}
 
@@ -37,6 +38,11 @@ static const struct test_format formats[] = {
 	/* The least that has huge leaves, at one level or two. */
 	SHAPE("tiny", 2, 1, 1, 2, 4),
 	SHAPE("small", 3, 1, 1, 3, 8),
+	/* Break-before-make. */
+	SHAPE("bbm_deep", 4, 2, 3, 3, 333, .breaks = true),
+	SHAPE("bbm_bits1", 5, 1, 1, 5, 32, .breaks = true),
+	SHAPE("bbm_tiny", 2, 1, 1, 2, 4, .breaks = true),
+	SHAPE("bbm_small", 3, 1, 1, 3, 8, .breaks = true),
 };
 
 static const struct test_format *tf;
@@ -53,6 +59,16 @@ const char *model_use(unsigned int nr)
 bool model_races(void)
 {
 	return tf->fmt.end_gfn <= 8;
+}
+
+bool model_operates(void)
+{
+	return true;
+}
+
+enum model_breaks model_breaks(void)
+{
+	return tf->fmt.breaks ? BREAKS_SIZE : BREAKS_NOTHING;
 }
 
 u64 model_attr(void)
@@ -78,6 +94,11 @@ u64 model_table_marks(void)
 u64 model_pinned(void)
 {
 	return 1u << 10;
+}
+
+bool model_old_keeps_write(void)
+{
+	return true;
 }
 
 bool model_hw_logs(int level)
@@ -140,6 +161,11 @@ tdp_pte_t sw_lockless(tdp_pte_t pte, int level)
 unsigned int sw_marks(tdp_pte_t pte)
 {
 	return (pte & 0x20 ? TDP_WRITE : 0) | (pte & 0x40 ? TDP_HOST_WRITE : 0);
+}
+
+tdp_pte_t model_address(kvm_pfn_t pfn)
+{
+	return pfn << 12;
 }
 
 tdp_pte_t model_leaf_base(int level)

@@ -23,6 +23,10 @@ typedef u32 tdp_pte_t;
 
 #define TOY_NONE	TOY_INVALID
 #define TOY_FROZEN	(TOY_INVALID | TOY_TABLE)
+#define TOY_BROKEN	(TOY_INVALID | TOY_RDONLY)
+
+/* Few, so that walks have to make entries on the way. */
+#define TDP_MAX_BROKEN	2
 
 /**
  * struct tdp_fmt - the shape of a tree
@@ -31,6 +35,7 @@ typedef u32 tdp_pte_t;
  * @root_bits: the same for the root
  * @root_level: number of levels
  * @max_leaf: highest level of leaves
+ * @breaks: break-before-make for what changes more than permissions
  */
 struct tdp_fmt {
 	gfn_t end_gfn;
@@ -38,6 +43,7 @@ struct tdp_fmt {
 	u8 root_bits;
 	u8 root_level;
 	u8 max_leaf;
+	bool breaks;
 };
 
 static inline int toy_fmt_root_level(const struct tdp_fmt *fmt)
@@ -98,10 +104,19 @@ static inline enum tdp_kind toy_pte_kind(const struct tdp_fmt *fmt,
 		return pte & TOY_TABLE ? TDP_TABLE : TDP_LEAF;
 	if (pte == TOY_NONE)
 		return TDP_NONE;
-	return pte == TOY_FROZEN ? TDP_FROZEN : TDP_ANNOTATED;
+	if (pte == TOY_FROZEN || pte == TOY_BROKEN)
+		return TDP_FROZEN;
+	return TDP_ANNOTATED;
 }
 
 #define tdp_pte_kind toy_pte_kind
+
+static inline tdp_pte_t toy_pte_broken(const struct tdp_fmt *fmt)
+{
+	return TOY_BROKEN;
+}
+
+#define tdp_pte_broken toy_pte_broken
 
 static inline tdp_pte_t toy_pte_make_table(const struct tdp_fmt *fmt, u64 phys,
 					   u64 attr)
@@ -290,6 +305,18 @@ static inline bool toy_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
 }
 
 #define tdp_pte_downgrades toy_pte_downgrades
+
+static inline bool toy_pte_need_bbm(const struct tdp_fmt *fmt, tdp_pte_t old,
+				    tdp_pte_t new, int level)
+{
+	if (!fmt->breaks || (old & TOY_INVALID))
+		return false;
+	if ((new & TOY_INVALID) || ((old ^ new) & TOY_TABLE))
+		return true;
+	return !(old & TOY_TABLE) && ((old ^ new) & (TOY_ADDR | TOY_ATTR));
+}
+
+#define tdp_pte_need_bbm toy_pte_need_bbm
 
 static inline bool toy_pte_consistent(const struct tdp_fmt *fmt, tdp_pte_t pte,
 				      int level)

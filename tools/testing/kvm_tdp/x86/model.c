@@ -129,6 +129,16 @@ bool model_races(void)
 	       tf->exec_only && (tf->pml || !tf->ad);
 }
 
+bool model_operates(void)
+{
+	return true;
+}
+
+enum model_breaks model_breaks(void)
+{
+	return BREAKS_NOTHING;
+}
+
 /* Write-back, and ignore the guest's PAT; or encrypted. */
 u64 model_attr(void)
 {
@@ -153,6 +163,11 @@ u64 model_table_marks(void)
 u64 model_pinned(void)
 {
 	return BIT_ULL(54);
+}
+
+bool model_old_keeps_write(void)
+{
+	return tf->ad;
 }
 
 /* PML has an entry for a write, however large the leaf. */
@@ -278,6 +293,11 @@ unsigned int sw_marks(tdp_pte_t pte)
 {
 	return (pte & (tf->npt ? NPT_MMU : EPT_MMU) ? TDP_WRITE : 0) |
 	       (pte & (tf->npt ? NPT_HOST : EPT_HOST) ? TDP_HOST_WRITE : 0);
+}
+
+tdp_pte_t model_address(kvm_pfn_t pfn)
+{
+	return pfn << 12;
 }
 
 tdp_pte_t model_leaf_base(int level)

@@ -14,6 +14,8 @@
 
 #define __KVM_HAVE_ARCH_TDP_EXEC
 #define __KVM_HAVE_ARCH_TDP_TABLES
+#define kvm_arch_tdp_prepare_leaf	vm_prepare_leaf
+#define kvm_arch_tdp_prepare_block	vm_prepare_block
 
 /**
  * struct kvm_memory_slot - a memslot
@@ -60,6 +62,12 @@ kvm_slot_dirty_track_enabled(const struct kvm_memory_slot *slot)
 	return slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
 }
 
+struct kvm_tdp_fault;
+
+void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
+		     int level, bool old_leaf);
+bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
+		      bool full);
 void mark_page_dirty_in_slot(struct kvm *kvm,
 			     const struct kvm_memory_slot *slot, gfn_t gfn);
 void kvm_set_page_mapped(struct page *page, bool host_writable);
@@ -81,7 +89,7 @@ static inline int mmu_invalidate_retry_range(struct kvm *kvm,
 }
 
 /* Tables that were allocated before a lock was taken. */
-#define KVM_CACHE_OBJECTS	16
+#define KVM_CACHE_OBJECTS	40
 #define GFP_KERNEL_ACCOUNT	1u
 
 /**
