@@ -29,7 +29,8 @@ static void drop(struct cpu *cpu, struct cached *c)
 }
 
 /* Hardware does not keep two translations of a page of the same size. */
-static void cache(struct cpu *cpu, gfn_t gfn, int level, tdp_pte_t pte)
+static void cache(struct cpu *cpu, gfn_t gfn, int level, const tdp_pte_t *from,
+		  tdp_pte_t pte)
 {
 	struct cached *c;
 
@@ -45,6 +46,7 @@ static void cache(struct cpu *cpu, gfn_t gfn, int level, tdp_pte_t pte)
 	}
 	*c = (struct cached) {
 		.gfn = gfn & ~(model_span(level) - 1),
+		.from = from,
 		.pte = pte,
 		.level = level,
 	};
@@ -169,7 +171,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 		if (!(v.access & access))
 			return HW_FAULT;
 		if (v.table) {
-			cache(cpu, gfn, level, pte);
+			cache(cpu, gfn, level, entry, pte);
 			table = tdp_phys_to_table(v.phys);
 			continue;
 		}
@@ -187,7 +189,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 				cpu->pml[cpu->nr_pml++] = gfn;
 			}
 		}
-		cache(cpu, gfn, level, new);
+		cache(cpu, gfn, level, entry, new);
 		check_prepared(cpu, gfn, level);
 		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
 		return HW_DONE;
@@ -299,6 +301,30 @@ void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level)
 			for (i = 0; i < min(span, 4ull); i++)
 				check_conflict(cpu, c, c->gfn + i, pgt);
 		}
+	}
+}
+
+/* By an instruction that replaces an entry: it, and all below a table. */
+void cpu_entry_purged(const tdp_pte_t *ptep)
+{
+	struct cached *c;
+	struct cpu *cpu;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		bool table = false;
+
+		for (c = cpu->cached; c < cpu->cached + cpu->nr;) {
+			if (c->from != ptep) {
+				c++;
+				continue;
+			}
+			table |= hw_view(c->pte, c->level).table;
+			drop(cpu, c);
+		}
+		/* Without a record of what came from where below. */
+		if (table)
+			cpu->nr = 0;
+		cpu->flushes++;
 	}
 }
 

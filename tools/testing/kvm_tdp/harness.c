@@ -25,6 +25,7 @@ const struct test *running;
 char test_where[96];
 void (*store_hook)(tdp_pte_t *entry, int level);
 void (*page_freed)(void *table);
+void (*entry_purged)(const tdp_pte_t *ptep);
 void (*entry_made)(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 struct traced traced;
 unsigned int nr_tables, nr_freed;
@@ -88,12 +89,13 @@ void *alloc_table(int level)
 	unsigned int i, nr = 1u << model_nr_bits(level);
 	tdp_pte_t none = tdp_pte_none(fmt);
 	unsigned char *table = pool + nr_pages * PAGE_BYTES;
-	unsigned int size = nr * sizeof(tdp_pte_t);
+	unsigned int size = nr * sizeof(tdp_pte_t), offset = 0;
 
 	do {
 		CHECK(nr_pages < NR_PAGES, "more tables than the pool has");
 		pages[nr_pages].state = PAGE_TABLE;
 		pages[nr_pages].level = level;
+		pages[nr_pages].offset = offset++;
 		nr_pages++;
 	} while (nr_pages * PAGE_BYTES < table - pool + size);
 
@@ -106,9 +108,10 @@ void *alloc_table(int level)
 struct page *tdp_table_to_page(const void *table)
 {
 	size_t offset = (unsigned char *)table - pool;
+	struct page *page = &pages[offset / PAGE_BYTES];
 
 	CHECK(offset < nr_pages * PAGE_BYTES, "%p is no table", table);
-	return &pages[offset / PAGE_BYTES];
+	return page - page->offset;
 }
 
 void *page_table(const struct page *page)

@@ -50,6 +50,12 @@ typedef u64 kvm_pfn_t;
 	typeof(b) __b = (b);			\
 	__a > __b ? __a : __b; })
 
+#define swap(a, b) do {				\
+	typeof(a) __t = (a);			\
+	(a) = (b);				\
+	(b) = __t;				\
+} while (0)
+
 #define max_t(type, a, b) ({			\
 	type __a = (a);				\
 	type __b = (b);				\
@@ -128,6 +134,7 @@ struct page {
 	enum test_page_state state;
 	int level;
 	int accounted;
+	unsigned int offset;	/* in a table of several pages */
 };
 
 void __free_page(struct page *page);

@@ -76,7 +76,8 @@ extern void (*store_hook)(tdp_pte_t *entry, int level);
 /* Called when a table is freed. */
 extern void (*page_freed)(void *table);
 
-/* Called when an entry of a tree has become a leaf or a table. */
+/* Called when a format flushes an entry; when one becomes a leaf or a table. */
+extern void (*entry_purged)(const tdp_pte_t *ptep);
 extern void (*entry_made)(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 
 /* The last change that was traced, and how many were. */
@@ -215,6 +216,12 @@ void tree_destroy(struct tree *t);
 void tree_fill(struct tree *t, unsigned int nr);
 void tree_set_owing(struct tree *t, gfn_t gfn, int level, tdp_pte_t new,
 		    enum tdp_mode mode);
+/* The flush that is still owed when an entry was changed. */
+static inline enum tdp_flush owed(enum tdp_flush flush)
+{
+	return TDP_REPLACE_FLUSHES ? TDP_FLUSH_NOTHING : flush;
+}
+
 /* tdp_iter_set(), and the end of break-before-make. */
 bool set_and_make(struct tdp_iter *iter, struct tdp_gather *gather,
 		  tdp_pte_t new, enum tdp_mode mode);

@@ -233,7 +233,8 @@ static void check_leaf(tdp_pte_t pte, int level, u64 phys, unsigned int flags)
 	/* Nothing is both given up, which a bit says, and there. */
 	both = pte | tdp_pte_mkold(fmt, pte);
 	if (!v.has_accessed && (flags & TDP_YOUNG))
-		CHECK(both == pte || !tdp_pte_consistent(fmt, both, level));
+		CHECK(both == pte || both == tdp_pte_mkold(fmt, pte) ||
+		      !tdp_pte_consistent(fmt, both, level));
 	for (bit = 0; bit < 64; bit++) {
 		tdp_pte_t cut = pte & ~BIT_ULL(bit);
 

@@ -21,7 +21,7 @@ static void set_up(bool large)
 
 	if (end > 32768) {
 		/* The largest leaf of a reasonable size. */
-		while (model_shift(level) > 18)
+		while (model_shift(level) > 19)
 			level--;
 		big = model_span(level);
 		start = end / (end < 8 * big ? 4 : 2) & ~(big - 1);

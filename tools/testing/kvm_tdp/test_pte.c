@@ -199,7 +199,7 @@ static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 
 	CHECK(*pte == new && iter.old == new);
 	check_traced(&iter, others, new, nr_traced + 1);
-	CHECK(g.flush == tdp_pte_change(fmt, others, new, level).flush);
+	CHECK(g.flush == owed(tdp_pte_change(fmt, others, new, level).flush));
 	*pte = tdp_pte_none(fmt);
 }
 
@@ -485,7 +485,7 @@ static void test_bugs(void)
 				   tdp_pte_make_leaf(fmt, 4, 1, TDP_YOUNG, 0),
 				   mode));
 		CHECK(!expect_warnings);
-		CHECK(t.gather.flush == TDP_FLUSH_LEAF);
+		CHECK(t.gather.flush == owed(TDP_FLUSH_LEAF));
 		tdp_gather_flushed(&t.gather);
 
 		/* Writable to the guest, but not to the host. */

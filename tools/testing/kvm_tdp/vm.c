@@ -385,7 +385,8 @@ int __kvm_mmu_topup_memory_cache(struct kvm_mmu_memory_cache *mc, int capacity,
 
 		if (alloc_fails())
 			return mc->nobjs >= min ? 0 : -ENOMEM;
-		table = alloc_table(1);
+		/* As large as the largest, but for the root. */
+		table = alloc_table(min(2, root_level()));
 		/* What the last user of the page left there. */
 		if (mc->gfp_custom)
 			memset(table, 0x55,
@@ -475,6 +476,7 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	held_pages = NULL;
 	page_freed = cpu_table_freed;
 	entry_made = cpu_entry_made;
+	entry_purged = cpu_entry_purged;
 	kvm_tdp_init(MMU, kvm);
 }
 
@@ -518,5 +520,6 @@ void vm_destroy(void)
 	CHECK(!nr_tables, "%u tables were lost", nr_tables);
 	page_freed = NULL;
 	entry_made = NULL;
+	entry_purged = NULL;
 	pool_reset();
 }

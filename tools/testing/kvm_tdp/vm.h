@@ -63,6 +63,7 @@ struct mem {
 /* An entry that a CPU has seen, and may use until it is flushed. */
 struct cached {
 	gfn_t gfn;
+	const tdp_pte_t *from;
 	tdp_pte_t pte;
 	int level;
 };
@@ -164,6 +165,7 @@ void cpu_flush_all(struct cpu *cpu);
 void cpu_drain_log(struct cpu *cpu);
 void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end);
 void cpu_table_freed(void *table);
+void cpu_entry_purged(const tdp_pte_t *ptep);
 void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
 void cpu_probe_log(void);
 

@@ -100,10 +100,11 @@ static void tdp_pte_assert(const struct tdp_fmt *fmt, tdp_pte_t pte, int level)
 /* Return: what was there. */
 static tdp_pte_t tdp_pte_store(struct tdp_iter *iter, tdp_pte_t new)
 {
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	tdp_pte_t *pte = rcu_dereference(iter->ptep);
 
-	if (tdp_pte_volatile(iter->pgt->fmt, iter->old, iter->level))
-		return xchg(pte, new);
+	if (TDP_REPLACE_FLUSHES || tdp_pte_volatile(fmt, iter->old, iter->level))
+		return tdp_pte_exchange(fmt, pte, new, iter->level);
 
 	WRITE_ONCE(*pte, new);
 	return iter->old;
@@ -127,12 +128,12 @@ static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt,
 		/* Lockless paths change leaves only, and install nothing. */
 		if (tdp_pte_kind(fmt, old, level) == TDP_NONE)
 			return old;
-		if (!tdp_pte_volatile(fmt, old, level)) {
+		if (!TDP_REPLACE_FLUSHES && !tdp_pte_volatile(fmt, old, level)) {
 			WRITE_ONCE(*pte, frozen);
 			return old;
 		}
 	}
-	old = xchg(pte, frozen);
+	old = tdp_pte_exchange(fmt, pte, frozen, level);
 	/*
 	 * Who broke an entry counts what it will be, and takes that back when it
 	 * cannot be made.
@@ -236,7 +237,8 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
 		tdp_pte_t old = tdp_pte_broken(fmt);
 
 		/* Orders what a new table holds before the link to it. */
-		if (try_cmpxchg(rcu_dereference(b->ptep), &old, b->new)) {
+		if (tdp_pte_try_replace(fmt, rcu_dereference(b->ptep), &old,
+					b->new, b->level)) {
 			tdp_trace_pte_changed(pgt, b->gfn, b->level, old,
 					      b->new);
 			continue;
@@ -293,7 +295,8 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	if (mode == TDP_EXCLUSIVE || private)
 		old = tdp_pte_store(iter, now);
-	else if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, now))
+	else if (!tdp_pte_try_replace(fmt, rcu_dereference(iter->ptep),
+				      &iter->old, now, iter->level))
 		return false;
 
 	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, now);
@@ -311,7 +314,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	}
 	if (c.leaves)
 		tdp_gather_leaves(gather, iter->level, c.leaves);
-	if (c.flush != TDP_FLUSH_NOTHING && !private)
+	if (c.flush != TDP_FLUSH_NOTHING && !private && !TDP_REPLACE_FLUSHES)
 		tdp_gather_add(gather, iter->gfn,
 			       iter->gfn + tdp_span(fmt, iter->level),
 			       iter->level, c.flush);
@@ -337,18 +340,18 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
  */
 bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new)
 {
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	tdp_pte_t old = iter->old;
 
-	tdp_pte_assert(iter->pgt->fmt, new, iter->level);
+	tdp_pte_assert(fmt, new, iter->level);
 	if (IS_ENABLED(CONFIG_KVM_PROVE_MMU)) {
 		WARN_ON_ONCE(tdp_iter_kind(iter) != TDP_LEAF);
-		WARN_ON_ONCE(tdp_pte_kind(iter->pgt->fmt, new, iter->level) !=
-			     TDP_LEAF);
-		WARN_ON_ONCE(tdp_pte_pfn(iter->pgt->fmt, old) !=
-			     tdp_pte_pfn(iter->pgt->fmt, new));
+		WARN_ON_ONCE(tdp_pte_kind(fmt, new, iter->level) != TDP_LEAF);
+		WARN_ON_ONCE(tdp_pte_pfn(fmt, old) != tdp_pte_pfn(fmt, new));
 	}
 
-	if (!try_cmpxchg(rcu_dereference(iter->ptep), &iter->old, new))
+	if (!tdp_pte_try_replace(fmt, rcu_dereference(iter->ptep), &iter->old,
+				 new, iter->level))
 		return false;
 
 	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, new);

@@ -371,6 +371,66 @@ static inline bool tdp_pte_consistent(const struct tdp_fmt *fmt, tdp_pte_t pte,
 				      int level);
 
 /*
+ * How live entries are replaced.  An architecture whose instructions replace an
+ * entry and flush what is cached of it, and of all below, in one step offers all
+ * three: TDP_REPLACE_FLUSHES as 1, and no flush is owed for entries any more.
+ */
+#ifndef TDP_REPLACE_FLUSHES
+#define TDP_REPLACE_FLUSHES	0
+#endif
+
+#ifndef tdp_pte_try_replace
+static inline bool default_tdp_pte_try_replace(const struct tdp_fmt *fmt,
+					       tdp_pte_t *ptep, tdp_pte_t *old,
+					       tdp_pte_t new, int level)
+{
+	return try_cmpxchg(ptep, old, new);
+}
+
+#define tdp_pte_try_replace default_tdp_pte_try_replace
+#endif
+
+/**
+ * tdp_pte_try_replace() - Replace an entry, if it is what it was
+ * @fmt: the format
+ * @ptep: the entry
+ * @old: what it was, of any kind; out: what it is, if it was not replaced
+ * @new: its replacement, of any kind
+ * @level: its level
+ *
+ * Fully ordered if it succeeds.
+ *
+ * Return: whether it was replaced.
+ */
+static inline bool tdp_pte_try_replace(const struct tdp_fmt *fmt,
+				       tdp_pte_t *ptep, tdp_pte_t *old,
+				       tdp_pte_t new, int level);
+
+#ifndef tdp_pte_exchange
+static inline tdp_pte_t default_tdp_pte_exchange(const struct tdp_fmt *fmt,
+						 tdp_pte_t *ptep, tdp_pte_t new,
+						 int level)
+{
+	return xchg(ptep, new);
+}
+
+#define tdp_pte_exchange default_tdp_pte_exchange
+#endif
+
+/**
+ * tdp_pte_exchange() - Replace an entry, whatever it is
+ * @fmt: the format
+ * @ptep: the entry
+ * @new: its replacement, of any kind
+ * @level: its level
+ *
+ * Return: what it was.
+ */
+static inline tdp_pte_t tdp_pte_exchange(const struct tdp_fmt *fmt,
+					 tdp_pte_t *ptep, tdp_pte_t new,
+					 int level);
+
+/*
  * The most entries that may be broken at a time, waiting for the flush after
  * which they are made; 0 if the format never needs that.
  */

@@ -61,7 +61,8 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 
 	if (gather->notes)
 		kvm_tdp_settle_notes(tdp, gather);
-	if (gather->flush != TDP_FLUSH_NOTHING)
+	if (gather->flush != TDP_FLUSH_NOTHING ||
+	    (TDP_REPLACE_FLUSHES && gather->removed))
 		tdp_gather_flushed(gather);
 }
 
