@@ -347,6 +347,12 @@ void op_zap(gfn_t start, gfn_t end)
 	write_unlock(&vm.kvm.mmu_lock);
 }
 
+/* The process ends. */
+void op_zap_all(void)
+{
+	kvm_tdp_zap_all(MMU);
+}
+
 static void zap_fast(void)
 {
 	struct kvm_tdp_root *root, *old[8];

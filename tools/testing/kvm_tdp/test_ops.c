@@ -317,7 +317,7 @@ static void zap_all(void)
 
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
 		cpu_flush_all(cpu);
-	kvm_tdp_zap_all(MMU);
+	op_zap_all();
 	map_zap(0, 0, tdp_fmt_end_gfn(fmt));
 	map_zap(1, 0, tdp_fmt_end_gfn(fmt));
 	map_check(0);
@@ -509,8 +509,147 @@ static void test_recover_sizes(void)
 	map_free();
 }
 
+/* One memslot of small pages, and a CPU with a root. */
+static struct cpu *set_up_small(gfn_t base_gfn, unsigned long npages)
+{
+	struct mem_shape shape = { base_gfn, npages, 1, 0 };
+	struct cpu *cpu = &vm.cpus[0];
+
+	vm_create(1, &shape);
+	op_load_root(cpu);
+	return cpu;
+}
+
+static unsigned int nr_lost;
+
+/* Somebody ages the leaf, and somebody uses it, again and again. */
+static void change_age(tdp_pte_t *entry, int level)
+{
+	*entry = nr_lost++ & 1 ? tdp_pte_mkyoung(fmt, *entry) :
+				 tdp_pte_mkold(fmt, *entry);
+}
+
+/* Who loses all the time leaves it to the lock to bring order. */
+static void test_fast_tries(void)
+{
+	struct cpu *cpu = set_up_small(0, 1);
+	struct kvm_tdp_root *root = cpu->root;
+	int level = 1;
+	tdp_pte_t pte;
+
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	op_log_start(&vm.mem[0], false, false);
+	pte = *pgt_find(&root->pgt, 0, &level);
+	if (tdp_pte_mkold(fmt, pte) == pte || tdp_pte_writable(fmt, pte)) {
+		vm_destroy();
+		test_skip("leaves do not age, or are not protected");
+	}
+	nr_lost = 0;
+	store_hook = change_age;
+	CHECK(op_fast_fault(cpu, 0, TEST_W) == KVM_TDP_SLOW);
+	store_hook = NULL;
+	CHECK(nr_lost > 1, "tried only once");
+	CHECK(!vm.mem[0].dirty[0], "marked dirty for nothing");
+	CHECK(op_fast_fault(cpu, 0, TEST_W) == KVM_TDP_FIXED);
+	vm_destroy();
+}
+
+/* Beyond the address space of the format a guest can fault all the same. */
+static void test_beyond(void)
+{
+	gfn_t end = tdp_fmt_end_gfn(fmt);
+	struct mem_shape shapes[] = { { 0, 1, 1, 0 }, { end - 1, 2, 1, 0 } };
+	struct cpu *cpu = &vm.cpus[0];
+
+	vm_create(2, shapes);
+	/* What tables have for gfn 0 they would have for the end, too. */
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(op_fault(cpu, end - 1, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(op_fast_fault(cpu, end, TEST_R) == KVM_TDP_SLOW);
+	CHECK(op_fault(cpu, end, TEST_R, false) == -EFAULT);
+	CHECK(op_fault(cpu, end + 1, TEST_R, false) == KVM_TDP_ANNOTATED);
+	CHECK(vm.leaves[0] == 2);
+	vm_destroy();
+}
+
+/* The primary MMU exchanged a page, and no notifier came. */
+static void test_other_page(void)
+{
+	struct cpu *cpu = set_up_small(0, 1);
+	struct host *host = vm.mem[0].host;
+
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	host->gen++;
+	expect_warnings = 1;
+	CHECK(op_fault(cpu, 0, TEST_W, false) == -EIO);
+	host->gen--;
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_SPURIOUS);
+	vm_destroy();
+}
+
+/* A VM that never got a vCPU ends without mmu_lock. */
+static void test_no_vcpus(void)
+{
+	set_up_small(0, 1);
+	op_put_root(&vm.cpus[0]);
+	vm.kvm.created_vcpus = 0;
+	kvm_tdp_invalidate_all_roots(MMU);
+	read_lock(&vm.kvm.mmu_lock);
+	CHECK(!kvm_tdp_get_root(MMU, 0), "an invalid root is found");
+	read_unlock(&vm.kvm.mmu_lock);
+	vm_destroy();
+}
+
+/* A valid root without a reference is a bug: it is not used again. */
+static void test_lost_root(void)
+{
+	struct cpu *cpu = set_up_small(0, 1);
+	struct kvm_tdp_root *lost = cpu->root, *other = vm_new_root(0, 0);
+
+	read_lock(&vm.kvm.mmu_lock);
+	refcount_set(&lost->refs, 0);
+	expect_warnings = 1;
+	CHECK(kvm_tdp_add_root(MMU, other) == other);
+	refcount_set(&lost->refs, 2);
+	kvm_tdp_put_root(other);
+	read_unlock(&vm.kvm.mmu_lock);
+	vm_destroy();
+}
+
+/* Many tables of one root are paid for together, but not too many. */
+static void test_release(void)
+{
+	gfn_t gfn, span = model_span(2);
+	unsigned int nr = 70, flushes;
+	struct mem_shape shape = { 0, nr * span, 2, 0 };
+	struct cpu *cpu = &vm.cpus[0];
+
+	if (!model_pinned() || !model_leaf_allowed(2) ||
+	    tdp_fmt_end_gfn(fmt) < shape.npages ||
+	    shape.npages > MAX_MEM_PAGES)
+		test_skip("too few tables that can be pinned");
+	vm_create(1, &shape);
+	vm.nx = true;
+	op_load_root(cpu);
+	for (gfn = 0; gfn < shape.npages; gfn += span)
+		op_fault(cpu, gfn, TEST_X, false);
+	CHECK(vm.leaves[0] == nr && vm.nr_notes == nr);
+	flushes = cpu->flushes;
+	op_release(nr + 1);
+	CHECK(!vm.leaves[0] && !vm.nr_notes);
+	CHECK(cpu->flushes - flushes == 2, "%u flushes for %u tables",
+	      cpu->flushes - flushes, nr);
+	vm_destroy();
+}
+
 const struct test ops_tests[] = {
 	{ "ops_bounds", test_bounds, .operates = true },
+	{ "ops_fast_tries", test_fast_tries, .operates = true },
+	{ "ops_beyond", test_beyond, .operates = true },
+	{ "ops_other_page", test_other_page, .operates = true },
+	{ "ops_no_vcpus", test_no_vcpus, .operates = true },
+	{ "ops_lost_root", test_lost_root, .operates = true },
+	{ "ops_release", test_release, .operates = true },
 	{ "ops_split", test_split_sizes, .operates = true },
 	{ "ops_recover", test_recover_sizes, .operates = true },
 	{ "ops_plain", test_plain, .operates = true },

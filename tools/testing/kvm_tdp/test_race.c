@@ -79,6 +79,25 @@ static void run_zap(struct cpu *cpu)
 	op_zap(gfn_a, block_end);
 }
 
+/* What the VM's process does; and no more, as it ends. */
+static unsigned int at_work;
+static bool ending;
+
+static bool nobody_works(const void *arg)
+{
+	return !at_work;
+}
+
+static void run_zap_all(struct cpu *cpu)
+{
+	ending = true;
+	sched_wait(nobody_works, NULL, "end of the process");
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_flush_all(cpu);
+	op_zap_all();
+	ending = false;
+}
+
 static void run_invalidate(struct cpu *cpu)
 {
 	op_invalidate();
@@ -140,31 +159,40 @@ static void run_reload(struct cpu *cpu)
 	op_run(cpu, gfn_a, TEST_R);
 }
 
+/* @kernel: it is not the VM's process that does it. */
 static const struct race_op {
 	const char *name;
 	void (*run)(struct cpu *cpu);
 	unsigned int states;
 	bool keeps;		/* what is mapped stays mapped */
+	bool kernel;
 } ops[] = {
-	{ "write",	run_write,	ALL_STATES, true },
-	{ "read",	run_read,	ALL_STATES, true },
+	{ "write",	run_write,	ALL_STATES, .keeps = true },
+	{ "read",	run_read,	ALL_STATES, .keeps = true },
 	{ "exec",	run_exec,	EMPTY | HUGE | PINNED | NX_HUGE },
-	{ "prefetch",	run_prefetch,	ANY_STATE & ~(OLD | READONLY | STALE), true },
-	{ "unmap_a",	run_unmap_a,	ANY_STATE },
-	{ "unmap_b",	run_unmap_b,	ANY_STATE },
-	{ "unmap_all",	run_unmap_all,	ANY_STATE & ~(OLD | READONLY | ALL_SET) },
+	{ "prefetch",	run_prefetch,	ANY_STATE & ~(OLD | READONLY | STALE),
+	  .keeps = true },
+	{ "unmap_a",	run_unmap_a,	ANY_STATE, .kernel = true },
+	{ "unmap_b",	run_unmap_b,	ANY_STATE, .kernel = true },
+	{ "unmap_all",	run_unmap_all,	ANY_STATE & ~(OLD | READONLY | ALL_SET),
+	  .kernel = true },
 	{ "zap",	run_zap,	ANY_STATE & ~(OLD | READONLY | ALL_SET) },
-	{ "invalidate",	run_invalidate,	EMPTY | SMALL | HUGE | LOGGED | PINNED | STALE },
+	{ "zap_all",	run_zap_all,	SMALL | PINNED | STALE, .kernel = true },
+	{ "invalidate",	run_invalidate,	EMPTY | SMALL | HUGE | LOGGED | PINNED |
+					STALE },
 	{ "delete",	run_delete,	EMPTY | SMALL | HUGE | LOGGED | PINNED },
-	{ "log_start",	run_log_start,	NOT_LOGGED, true },
-	{ "log_split",	run_log_split,	EMPTY | SMALL | HUGE | NX_HUGE, true },
-	{ "log_clear",	run_log_clear,	ANY_LOGGED, true },
-	{ "log_stop",	run_log_stop,	ANY_LOGGED, true },
-	{ "split",	run_split,	MIDDLE | HUGE | LOGGED_HUGE | NX_HUGE | ALL_SET, true },
-	{ "recover",	run_recover,	SMALL | OLD | PINNED | READONLY | MIDDLE | OPEN, true },
-	{ "age",	run_age,	ANY_STATE & ~EMPTY },
+	{ "log_start",	run_log_start,	NOT_LOGGED, .keeps = true },
+	{ "log_split",	run_log_split,	EMPTY | SMALL | HUGE | NX_HUGE,
+	  .keeps = true },
+	{ "log_clear",	run_log_clear,	ANY_LOGGED, .keeps = true },
+	{ "log_stop",	run_log_stop,	ANY_LOGGED, .keeps = true },
+	{ "split",	run_split,	MIDDLE | READONLY | HUGE | LOGGED_HUGE |
+					NX_HUGE | ALL_SET, .keeps = true },
+	{ "recover",	run_recover,	SMALL | OLD | PINNED | READONLY | MIDDLE |
+					OPEN, .keeps = true },
+	{ "age",	run_age,	ANY_STATE & ~EMPTY, .kernel = true },
 	{ "track",	run_track,	SMALL | HUGE | OLD | LOGGED },
-	{ "release",	run_release,	PINNED },
+	{ "release",	run_release,	PINNED, .kernel = true },
 	{ "reload",	run_reload,	EMPTY | SMALL | HUGE | LOGGED | STALE },
 };
 
@@ -357,7 +385,15 @@ static void run_racer(void *arg)
 {
 	struct racer *racer = arg;
 
+	if (racer->op->kernel) {
+		racer->op->run(racer->cpu);
+		return;
+	}
+	if (ending)
+		return;
+	at_work++;
 	racer->op->run(racer->cpu);
+	at_work--;
 }
 
 static unsigned long nr_schedules;
@@ -413,6 +449,8 @@ static void explore(const struct race_op *const *list, int nr, int state,
 		must_stay = stays(list, nr, 1 << state);
 		vm.clear_shared = !(variant & 2);
 		test_resched = variant & 2;
+		at_work = 0;
+		ending = false;
 		sched_run(tasks, nr);
 		test_resched = false;
 		if (1 << state == OPEN)

@@ -180,6 +180,7 @@ void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end);
 void op_zap(gfn_t start, gfn_t end);
+void op_zap_all(void);
 void op_invalidate(void);
 void op_delete_slot(struct mem *mem);
 void op_create_slot(struct mem *mem);
