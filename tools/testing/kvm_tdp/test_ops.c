@@ -637,7 +637,8 @@ static void test_release(void)
 	flushes = cpu->flushes;
 	op_release(nr + 1);
 	CHECK(!vm.leaves[0] && !vm.nr_notes);
-	CHECK(cpu->flushes - flushes == 2, "%u flushes for %u tables",
+	CHECK(cpu->flushes - flushes == 2 || model_breaks() != BREAKS_NOTHING ||
+	      TDP_REPLACE_FLUSHES, "%u flushes for %u tables",
 	      cpu->flushes - flushes, nr);
 	vm_destroy();
 }

@@ -74,7 +74,8 @@ void kvm_tdp_release_pinned(struct kvm_tdp *tdp, unsigned long nr)
 		kvm_tdp_release_table(&pinned, &gather);
 
 		yield = need_resched() || rwlock_is_contended(lock);
-		if (++owed < KVM_TDP_RELEASE_BATCH && !yield)
+		if (++owed < KVM_TDP_RELEASE_BATCH && !yield &&
+		    !tdp_gather_must_make(&gather))
 			continue;
 
 		kvm_tdp_release_root(root, &gather);
