@@ -201,6 +201,8 @@ _CHECKPATCH_EXCEPTIONS = {
     "MACRO_ARG_UNUSED": re.compile(_SHIM),
     "MACRO_ARG_PRECEDENCE": re.compile(_SHIM),
     "PREFER_DEFINED_ATTRIBUTE_MACRO": re.compile(_SHIM),
+    # Nor does a barrier say there what it is for.
+    "MEMORY_BARRIER": re.compile(_SHIM),
 }
 _COMPLAINT = re.compile(r"(?:ERROR|WARNING|CHECK):(\w+): .*\n#\d+: FILE: ([^:\n]+):\d+:")
 

@@ -163,6 +163,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			return -1;
 		CHECK(page->state == PAGE_TABLE, "CPU%d walks a freed table",
 		      (int)(cpu - vm.cpus));
+		check_filled(entry);
 		pte = *entry;
 		v = hw_view(pte, level);
 		CHECK(!v.bad || tdp_pte_kind(fmt, pte, level) == TDP_ANNOTATED,

@@ -20,7 +20,7 @@
 const struct tdp_fmt *fmt;
 int expect_warnings;
 unsigned int test_effort = 1;
-int race_case, race_bound = 1;
+int race_case, race_bound = 1, race_memory = -1;
 const struct test *running;
 char test_where[96];
 void (*store_hook)(tdp_pte_t *entry, int level);
@@ -124,6 +124,8 @@ void __free_page(struct page *page)
 	CHECK(page->state == PAGE_TABLE, "freed twice");
 	CHECK(!page->accounted, "freed while accounted");
 	CHECK(!page->note, "freed with a note");
+	CHECK(!sched_stores_to(page_table(page), PAGE_BYTES),
+	      "freed before a store to it is seen");
 	if (page_freed)
 		page_freed(page_table(page));
 	page->state = PAGE_FREED;
@@ -171,6 +173,30 @@ void test_deref(const void *entry)
 {
 	CHECK(rcu_read_lock_held(), "not in an RCU read-side critical section");
 	CHECK(tdp_table_to_page(entry)->state == PAGE_TABLE, "freed table");
+	check_filled(entry);
+}
+
+/*
+ * Who fills a table with plain stores must order them before the store that
+ * links it.  These stores are not delayed, but who could see that is told.
+ */
+void table_filled_by(void *table, int by)
+{
+	struct page *page = tdp_table_to_page(table);
+
+	page->filler = by;
+	page->filled = sched_barriers(by);
+}
+
+void check_filled(const void *entry)
+{
+	struct page *page = tdp_table_to_page(entry);
+
+	if (!sched_reorders_stores())
+		return;
+	CHECK(!page->filler || page->filler == task ||
+	      page->filled != sched_barriers(page->filler),
+	      "reads a table before its contents");
 }
 
 /*
@@ -559,9 +585,10 @@ static int run_all(char **only, bool list, bool *ok)
 }
 
 /*
- * [--effort N] [--bound N] [--replay CASE/CHOICES] [NAME...]: the tests with
- * such a string in their names, or all; more that is random; more preemptions;
- * one schedule, to be shown.
+ * [--effort N] [--bound N] [--memory N] [--replay CASE/CHOICES] [NAME...]: the
+ * tests with such a string in their names, or all; more that is random; more
+ * preemptions; which stores can be late, enum sched_memory; one schedule, to be
+ * shown.
  */
 static char **options(char **argv)
 {
@@ -572,6 +599,8 @@ static char **options(char **argv)
 			test_effort = max(1, atoi(argv[1]));
 		} else if (!strcmp(argv[0], "--bound")) {
 			race_bound = max(1, atoi(argv[1]));
+		} else if (!strcmp(argv[0], "--memory")) {
+			race_memory = atoi(argv[1]);
 		} else if (!strcmp(argv[0], "--replay") &&
 			   sscanf(argv[1], "%d/%n", &race_case, &n) == 1) {
 			sched_show(argv[1] + n);

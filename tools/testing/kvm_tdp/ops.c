@@ -14,12 +14,14 @@ static unsigned int slots_readers, slots_wait, nr_notifiers;
 static void slots_read_lock(void)
 {
 	sched_point("srcu_read_lock", 0, 0);
+	sched_mb();
 	slots_readers |= 1u << task;
 }
 
 static void slots_read_unlock(void)
 {
 	sched_point("srcu_read_unlock", 0, 0);
+	sched_mb();
 	slots_readers &= ~(1u << task);
 	slots_wait &= ~(1u << task);
 }
@@ -36,6 +38,7 @@ static void swap_slots(struct mem *mem, struct kvm_memory_slot *slot)
 	lockdep_assert_held(&vm.kvm.slots_lock);
 	sched_point("wait for notifiers", 0, 0);
 	sched_wait(is_zero, &nr_notifiers, "notifiers");
+	sched_mb();
 	mem->slot = slot;
 	sched_point("synchronize_srcu", 0, 0);
 	slots_wait = slots_readers;
@@ -126,7 +129,7 @@ static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 		return -ENOMEM;
 
 	if (slot) {
-		vf.fault.mmu_seq = vm.kvm.mmu_invalidate_seq;
+		vf.fault.mmu_seq = shared_load(&vm.kvm.mmu_invalidate_seq);
 		host = fault_in(mem, gfn);
 		if (vf.fault.write && host->readonly)
 			return -EFAULT;
@@ -244,7 +247,8 @@ static void invalidate_begin(gfn_t start, gfn_t end)
 static void invalidate_end(void)
 {
 	lockdep_assert_held_write(&vm.kvm.mmu_lock);
-	vm.kvm.mmu_invalidate_seq++;
+	shared_store(&vm.kvm.mmu_invalidate_seq,
+		     vm.kvm.mmu_invalidate_seq + 1);
 	CHECK(vm.kvm.mmu_invalidate_in_progress-- > 0);
 }
 
@@ -483,9 +487,8 @@ void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 		u8 *dirty = &mem->dirty[gfn - mem->base_gfn + __ffs(bits)];
 
 		sched_point("test and clear bit %llx", gfn + __ffs(bits), 0);
-		if (*dirty)
+		if (shared_xchg(dirty, false))
 			cleared |= bits & -bits;
-		*dirty = false;
 	}
 	if (cleared)
 		kvm_tdp_log_masked(MMU, mem->slot, gfn, cleared);

@@ -5,7 +5,8 @@
  * The search is stateless: a run is repeated from its beginning with the
  * choices of the run before, up to the last that has an alternative left.
  * Preemptions, i.e. choices of another task while the running one could go on,
- * are bounded: most bugs need one or two of them.
+ * are bounded: most bugs need one or two of them.  So is how often stores are
+ * late when a task hands over.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -62,7 +63,195 @@ static int bound, shown_bound, preemptions;
 static unsigned long limit, explored;
 static bool at_random, exploring, failed, showing;
 
+/* Stores that have not left a task's buffer, in the order of the program. */
+#define MAX_BUFFERED	16
+/* Of how many, the last ones, each may be late. */
+#define MAX_LATE	4
+
+struct buffered {
+	unsigned char *addr;
+	u64 val;
+	size_t size;
+	unsigned int barriers;	/* how many came before it */
+	bool rmw;		/* by an atomic operation, that is not ordered */
+};
+
+static struct buffer {
+	struct buffered stores[MAX_BUFFERED];
+	int nr;
+	unsigned int barriers;
+} buffers[MAX_TASKS];
+
+static enum sched_memory memory;
+static int delays;
+unsigned int sched_buffered;
+
 static int came_from;
+
+enum sched_memory __weak model_memory(void)
+{
+	return SCHED_PSO;
+}
+
+void sched_set_memory(enum sched_memory how)
+{
+	memory = how;
+}
+
+bool sched_reorders_stores(void)
+{
+	return sched_running && memory == SCHED_PSO;
+}
+
+static bool must_follow(const struct buffered *later,
+			const struct buffered *earlier)
+{
+	return memory == SCHED_TSO || later->barriers != earlier->barriers ||
+	       (later->addr < earlier->addr + earlier->size &&
+		earlier->addr < later->addr + later->size);
+}
+
+/* All stores of a task are seen now, but for some and what must follow them. */
+static void land(int t, unsigned int late)
+{
+	struct buffer *b = &buffers[t];
+	int i, j, kept = 0;
+
+	for (i = 0; i < b->nr; i++) {
+		struct buffered *store = &b->stores[i];
+		bool keep = late & (1u << i);
+
+		for (j = 0; j < kept; j++)
+			keep |= must_follow(store, &b->stores[j]);
+		if (keep) {
+			sched_note("  seen later: %llx", store->val);
+			b->stores[kept++] = *store;
+		} else {
+			memcpy(store->addr, &store->val, store->size);
+		}
+	}
+	sched_buffered -= b->nr - kept;
+	b->nr = kept;
+}
+
+/* In how many ways can the running task's stores be late? */
+static int ways_to_be_late(void)
+{
+	int nr = min(buffers[task].nr, MAX_LATE);
+
+	if (!nr || (bound >= 0 && delays >= max(bound, 1)))
+		return 0;
+	return memory == SCHED_TSO ? nr : 2 * nr - 1;
+}
+
+/*
+ * The last ones from some on, or one of them.  The first way, which is the last
+ * one alone, is the same in both.
+ */
+static void land_one_way(int way)
+{
+	int nr = buffers[task].nr, some = min(nr, MAX_LATE);
+	unsigned int late = 0;
+
+	if (way > some)
+		late = 1u << (nr - 1 - (way - some));
+	else if (way)
+		late = (1u << nr) - (1u << (nr - way));
+	delays += !!way;
+	land(task, late);
+}
+
+void sched_store(void *addr, const void *val, size_t size, bool rmw)
+{
+	struct buffer *b = &buffers[task];
+	struct buffered *store;
+
+	CHECK(size <= sizeof(store->val));
+	/* Also those of relaxed atomics of others, which came before. */
+	if (rmw)
+		sched_settle(addr);
+	if (memory == SCHED_SC || b->nr == MAX_BUFFERED)
+		land(task, 0);
+	store = &b->stores[b->nr++];
+	*store = (struct buffered) {
+		.addr = addr,
+		.size = size,
+		.barriers = b->barriers,
+		.rmw = rmw,
+	};
+	memcpy(&store->val, val, size);
+	sched_buffered++;
+	if (memory == SCHED_SC)
+		land(task, 0);
+}
+
+/* A task sees its own stores. */
+void __sched_forward(const void *addr, void *val, size_t size)
+{
+	struct buffer *b = &buffers[task];
+	int i;
+
+	for (i = 0; i < b->nr; i++) {
+		if (b->stores[i].addr == addr)
+			memcpy(val, &b->stores[i].val, size);
+	}
+}
+
+/* An atomic operation goes to memory, and comes after those that were there. */
+void sched_settle(const void *addr)
+{
+	int t, i;
+
+	for (t = 0; sched_buffered && t < MAX_TASKS; t++) {
+		for (i = 0; i < buffers[t].nr; i++) {
+			if (buffers[t].stores[i].addr == addr &&
+			    (t == task || buffers[t].stores[i].rmw)) {
+				land(t, 0);
+				break;
+			}
+		}
+	}
+}
+
+void sched_mb(void)
+{
+	if (!sched_running)
+		return;
+	buffers[task].barriers++;
+	land(task, 0);
+}
+
+void sched_wmb(void)
+{
+	buffers[task].barriers++;
+}
+
+unsigned int sched_barriers(int of)
+{
+	return buffers[of].barriers;
+}
+
+bool sched_stores_to(const void *start, size_t size)
+{
+	int t, i;
+
+	for (t = 0; sched_buffered && t < MAX_TASKS; t++) {
+		for (i = 0; i < buffers[t].nr; i++) {
+			const unsigned char *addr = buffers[t].stores[i].addr;
+
+			if (addr - (const unsigned char *)start < size)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void empty_buffers(void)
+{
+	memset(buffers, 0, sizeof(buffers));
+	sched_buffered = 0;
+	delays = 0;
+}
 
 /* Where a task goes on: whoever was there before has left its stack. */
 static void arrive(void *fake)
@@ -116,19 +305,59 @@ static unsigned int choose(unsigned int nr)
 	return path[depth++].taken;
 }
 
-/* Hand over, if that is what is chosen. */
+/* Somebody else's stores, which are late, are seen now. */
+static void land_others(int which)
+{
+	int t;
+
+	for (t = 1; t <= nr_tasks; t++) {
+		if (t != task && buffers[t].nr && !which--) {
+			sched_note("  now CPU%d's stores are seen", t - 1);
+			land(t, 0);
+		}
+	}
+}
+
+static int others_late(void)
+{
+	int t, nr = 0;
+
+	for (t = 1; sched_buffered && t <= nr_tasks; t++)
+		nr += t != task && buffers[t].nr;
+	return nr;
+}
+
+/*
+ * Hand over, if that is what is chosen.  The first choices are what there is
+ * without buffers.
+ */
 static void reschedule(bool can_go_on)
 {
+	int nr, chosen, others, ways;
 	unsigned char tasks[MAX_TASKS];
-	int nr = runnable(tasks), chosen;
 
 	if (can_go_on && bound >= 0 && preemptions >= bound)
 		return;
+	nr = runnable(tasks);
 	CHECK(nr, "deadlock");
-	chosen = choose(nr);
+	others = nr - can_go_on;
+	ways = others ? ways_to_be_late() : 0;
+	chosen = choose(nr + others * ways + (can_go_on ? others_late() : 0));
 	preemptions += can_go_on && chosen;
-	if (tasks[chosen] != task)
-		enter(tasks[chosen]);
+	if (chosen >= nr + others * ways) {
+		land_others(chosen - nr - others * ways);
+		return;
+	}
+	if (chosen < nr) {
+		if (tasks[chosen] == task)
+			return;
+		land_one_way(0);
+	} else {
+		chosen -= nr;
+		land_one_way(1 + chosen / others);
+		chosen = chosen % others + can_go_on;
+	}
+	enter(tasks[chosen]);
 }
 
 void sched_note(const char *fmt, ...)
@@ -191,8 +420,12 @@ void sched_relax(void)
 	if (!sched_running)
 		return;
 	nr = runnable(tasks);
-	if (nr > 1)
-		enter(tasks[1 + choose(nr - 1)]);
+	if (nr > 1) {
+		int next = 1 + choose(nr - 1);
+
+		land_one_way(0);
+		enter(tasks[next]);
+	}
 }
 
 static void start(void)
@@ -207,9 +440,15 @@ static void start(void)
 
 	nr = runnable(tasks);
 	if (nr) {
-		enter(tasks[choose(nr)]);
+		int chosen = choose(nr * (1 + ways_to_be_late()));
+
+		land_one_way(chosen / nr);
+		enter(tasks[chosen % nr]);
 	} else {
 		int i;
+
+		for (i = 1; i <= nr_tasks; i++)
+			land(i, 0);
 
 		for (i = 1; i <= nr_tasks; i++)
 			CHECK(contexts[i].done, "deadlock");
@@ -252,6 +491,7 @@ void sched_run(const struct sched_task *tasks, int nr)
 	depth = 0;
 	steps = 0;
 	preemptions = 0;
+	empty_buffers();
 	sched_running = true;
 	enter(first[choose(runnable(first))]);
 	sched_running = false;
@@ -334,6 +574,8 @@ void sched_reset(void)
 	exploring = false;
 	failed = false;
 	task = 0;
+	empty_buffers();
+	memory = race_memory < 0 ? model_memory() : race_memory;
 }
 
 /**

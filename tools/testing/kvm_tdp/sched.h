@@ -6,8 +6,9 @@
  * Tasks that run in turns.  They hand over at scheduling points and nowhere
  * else, so that a run is the sequence of choices made there, and can be
  * repeated.  Outside of sched_run() there is one task, number 0.
+ *
+ * Included by tdp_deps_user.h, whose types it uses.
  */
-#include "tdp_deps_user.h"
 
 #define MAX_TASKS	5
 
@@ -54,6 +55,80 @@ void sched_run(const struct sched_task *tasks, int nr);
 bool sched_next(void);
 unsigned long sched_explored(void);
 bool sched_cut_short(void);
+
+/*
+ * Stores that others see late.  In a run what a task stores, other than by an
+ * atomic operation that is ordered, goes to a buffer, from which the task itself
+ * reads.  Whether it has left it when somebody else runs is a choice, and so is
+ * whether it leaves it meanwhile; barriers, ordered atomics and the releases of
+ * locks empty it.  Loads are not delayed, nor done early.
+ */
+enum sched_memory {
+	SCHED_SC,	/* all stores are seen at once */
+	SCHED_TSO,	/* in order, but after later loads: x86 */
+	SCHED_PSO,	/* and those to other addresses in any order */
+};
+
+extern unsigned int sched_buffered;
+
+void sched_set_memory(enum sched_memory memory);
+bool sched_reorders_stores(void);
+void sched_store(void *addr, const void *val, size_t size, bool rmw);
+void __sched_forward(const void *addr, void *val, size_t size);
+void sched_settle(const void *addr);
+void sched_mb(void);
+void sched_wmb(void);
+unsigned int sched_barriers(int of);
+bool sched_stores_to(const void *start, size_t size);
+
+/* What the architecture that is tested does, unless the model knows better. */
+enum sched_memory model_memory(void);
+
+#define shared_load(ptr) ({						\
+	typeof(ptr) __at = (ptr);					\
+	typeof(*__at) __is = __atomic_load_n(__at, __ATOMIC_RELAXED);	\
+	if (sched_buffered)						\
+		__sched_forward(__at, &__is, sizeof(__is));		\
+	__is; })
+
+#define __shared_store(ptr, val, rmw) do {				\
+	typeof(ptr) __to = (ptr);					\
+	typeof(*__to) __val = (val);					\
+	if (sched_running)						\
+		sched_store(__to, &__val, sizeof(__val), rmw);		\
+	else								\
+		__atomic_store_n(__to, __val, __ATOMIC_RELAXED);	\
+} while (0)
+
+#define shared_store(ptr, val)	__shared_store(ptr, val, false)
+
+#define shared_store_release(ptr, val) do {				\
+	sched_wmb();							\
+	shared_store(ptr, val);						\
+} while (0)
+
+#define shared_xchg(ptr, val) ({					\
+	typeof(ptr) __x = (ptr);					\
+	sched_mb();							\
+	sched_settle(__x);						\
+	__atomic_exchange_n(__x, val, __ATOMIC_SEQ_CST); })
+
+/* Only a success is ordered.  The store of a relaxed one can be seen late. */
+#define __shared_cmpxchg(ptr, oldp, new, relaxed) ({			\
+	typeof(ptr) __c = (ptr);					\
+	typeof(oldp) __oldp = (oldp);					\
+	typeof(*__c) __cur, __new = (new);				\
+	sched_settle(__c);						\
+	__cur = shared_load(__c);					\
+	if (__cur != *__oldp) {						\
+		;							\
+	} else if (relaxed) {						\
+		__shared_store(__c, __new, true);			\
+	} else {							\
+		sched_mb();						\
+		__atomic_store_n(__c, __new, __ATOMIC_SEQ_CST);		\
+	}								\
+	__cur == *__oldp || (*__oldp = __cur, false); })
 
 /* After a failure: the choices as text, and to make them again and show it. */
 void sched_fail(void);

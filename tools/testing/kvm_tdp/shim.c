@@ -8,6 +8,11 @@
 /* More entries than any one operation of a test goes over. */
 #define MAX_YIELDS	(4u << 20)
 
+/*
+ * Stores can be late until a lock is given back, and beyond where one is taken;
+ * entering and leaving an RCU read-side critical section orders nothing.
+ */
+
 static int rcu_depth[MAX_TASKS];
 static struct rcu_head *rcu_queue, **rcu_tail = &rcu_queue;
 
@@ -48,6 +53,7 @@ void read_lock(rwlock_t *lock)
 void read_unlock(rwlock_t *lock)
 {
 	sched_point("read_unlock", 0, 0);
+	sched_mb();
 	CHECK(lock->readers & me());
 	lock->readers &= ~me();
 }
@@ -68,6 +74,7 @@ void write_lock(rwlock_t *lock)
 void write_unlock(rwlock_t *lock)
 {
 	sched_point("write_unlock", 0, 0);
+	sched_mb();
 	CHECK(lock->writer == me());
 	lock->writer = 0;
 }
@@ -97,6 +104,8 @@ void spin_lock(spinlock_t *lock)
 
 void spin_unlock(spinlock_t *lock)
 {
+	sched_point("spin_unlock", 0, 0);
+	sched_mb();
 	CHECK(lock->owner == me());
 	lock->owner = 0;
 }
@@ -111,6 +120,7 @@ void mutex_lock(struct mutex *lock)
 
 void mutex_unlock(struct mutex *lock)
 {
+	sched_mb();
 	CHECK(lock->owner == me());
 	lock->owner = 0;
 }
@@ -192,6 +202,9 @@ void rcu_read_unlock(void)
 		return;
 
 	for (link = &rcu_queue; *link;) {
+		/* What a reader stored is seen when the grace period ends. */
+		if ((*link)->waits_for & me())
+			sched_mb();
 		(*link)->waits_for &= ~me();
 		if ((*link)->waits_for)
 			link = &(*link)->next;
@@ -212,6 +225,7 @@ static unsigned int rcu_readers(void)
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
 {
 	CHECK(!head->func, "already waits for a grace period");
+	sched_mb();
 	head->next = NULL;
 	head->func = func;
 	head->waits_for = rcu_readers();

@@ -33,6 +33,7 @@ typedef u64 kvm_pfn_t;
 #define __rcu
 #define __uninitialized
 #define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
+#define __weak			__attribute__((__weak__))
 #define fallthrough		__attribute__((__fallthrough__))
 #define BUILD_BUG_ON(cond)	((void)sizeof(char[1 - 2 * !!(cond)]))
 #define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
@@ -65,6 +66,8 @@ typedef u64 kvm_pfn_t;
 #define CONFIG_KVM_PROVE_MMU	1
 #define IS_ENABLED(CONFIG_option)	(CONFIG_option)
 
+#include "sched.h"
+
 /* A warning fails the test that runs, unless the test asked for it. */
 bool test_warn(bool cond, const char *file, int line, const char *what);
 
@@ -78,24 +81,40 @@ void test_store(void *entry);
 #define READ_ONCE(x) ({					\
 	__auto_type __p = &(x);				\
 	test_load(__p);					\
-	__atomic_load_n(__p, __ATOMIC_RELAXED); })
+	shared_load(__p); })
 
 #define WRITE_ONCE(x, val) do {				\
 	typeof(x) *__p = &(x);				\
 	test_store(__p);				\
-	__atomic_store_n(__p, val, __ATOMIC_RELAXED);	\
+	shared_store(__p, val);				\
 } while (0)
+
+#define smp_store_release(p, val) do {			\
+	typeof(p) __p = (p);				\
+	test_store(__p);				\
+	shared_store_release(__p, val);			\
+} while (0)
+
+#define smp_load_acquire(p)	READ_ONCE(*(p))
 
 #define xchg(ptr, val) ({				\
 	typeof(ptr) __p = (ptr);			\
 	test_store(__p);				\
-	__atomic_exchange_n(__p, val, __ATOMIC_SEQ_CST); })
+	shared_xchg(__p, val); })
 
-#define try_cmpxchg(ptr, oldp, new) ({			\
+#define __try_cmpxchg(ptr, oldp, new, relaxed) ({	\
 	typeof(ptr) __p = (ptr);			\
 	test_store(__p);				\
-	__atomic_compare_exchange_n(__p, oldp, new, false, \
-				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); })
+	__shared_cmpxchg(__p, oldp, new, relaxed); })
+
+#define try_cmpxchg(ptr, oldp, new) \
+	__try_cmpxchg(ptr, oldp, new, false)
+#define try_cmpxchg_relaxed(ptr, oldp, new) \
+	__try_cmpxchg(ptr, oldp, new, true)
+
+#define smp_mb()	sched_mb()
+#define smp_wmb()	sched_wmb()
+#define smp_rmb()	do { } while (0)
 
 #define rcu_dereference(p) ({				\
 	typeof(p) __p = (p);				\
@@ -135,6 +154,9 @@ struct page {
 	int level;
 	int accounted;
 	unsigned int offset;	/* in a table of several pages */
+	/* Who fills it, and how many barriers came before. */
+	int filler;
+	unsigned int filled;
 };
 
 void __free_page(struct page *page);

@@ -23,6 +23,8 @@ extern const struct test *running;
 
 extern const struct test format_tests[], iter_tests[], pte_tests[], ops_tests[];
 
+const struct test *litmus_tests(void);
+
 /* The groups of tests of a program, which ends with NULL. */
 const struct test *test_group(unsigned int nr);
 
@@ -37,10 +39,11 @@ const struct test *test_group(unsigned int nr);
 
 /*
  * How much to do: 1 is a short run.  Of preemptions, too.  The only case of a
- * race to look at, if not 0.  And where a test is, if it says so.
+ * race to look at, if not 0.  Which stores can be late, if not negative.  And
+ * where a test is, if it says so.
  */
 extern unsigned int test_effort;
-extern int race_bound, race_case;
+extern int race_bound, race_case, race_memory;
 extern char test_where[96];
 
 /* These do not return. */
@@ -94,6 +97,8 @@ extern struct traced traced;
 
 void *alloc_table(int level);
 void free_unlinked(void *table);
+void table_filled_by(void *table, int by);
+void check_filled(const void *entry);
 void *page_table(const struct page *page);
 extern unsigned int nr_tables, nr_freed;
 extern int nr_accounted;

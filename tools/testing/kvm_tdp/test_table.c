@@ -427,8 +427,9 @@ static const struct test table_tests[] = {
 
 const struct test *test_group(unsigned int nr)
 {
-	static const struct test *const groups[] = {
-		format_tests, iter_tests, pte_tests, table_tests, NULL,
+	const struct test *const groups[] = {
+		litmus_tests(), format_tests, iter_tests, pte_tests,
+		table_tests, NULL,
 	};
 
 	return groups[nr];

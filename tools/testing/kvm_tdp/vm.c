@@ -110,6 +110,8 @@ void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables)
 	struct cpu *cpu;
 
 	sched_point("flush %llx-%llx", start, end);
+	/* Who walks the tables after the flush must see what they are now. */
+	sched_mb();
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		if (as_id < 0 || cpu->as_id == as_id)
 			cpu_flush(cpu, start, end, level, tables);
@@ -348,7 +350,7 @@ void mark_page_dirty_in_slot(struct kvm *kvm,
 	CHECK(gfn - slot->base_gfn < slot->npages);
 	sched_point("mark %llx dirty", gfn, 0);
 	if (kvm_slot_dirty_track_enabled(slot))
-		slot->dirty[gfn - slot->base_gfn] = true;
+		shared_store(&slot->dirty[gfn - slot->base_gfn], true);
 }
 
 /* struct page is touched only by the fault that holds a reference to it. */
@@ -399,7 +401,8 @@ int __kvm_mmu_topup_memory_cache(struct kvm_mmu_memory_cache *mc, int capacity,
 void *kvm_mmu_memory_cache_alloc(struct kvm_mmu_memory_cache *mc)
 {
 	CHECK(mc->nobjs, "too few tables were preloaded");
-	return mc->objects[--mc->nobjs];
+	table_filled_by(mc->objects[--mc->nobjs], task);
+	return mc->objects[mc->nobjs];
 }
 
 void kvm_mmu_free_memory_cache(struct kvm_mmu_memory_cache *mc)

@@ -60,6 +60,8 @@ void s390_unlock_entry(tdp_pte_t *ptep)
 void s390_replace_and_purge(tdp_pte_t *ptep, tdp_pte_t new)
 {
 	CHECK(locked[task] == ptep, "replaced without its lock");
+	sched_mb();
+	sched_settle(ptep);
 	*ptep = new;
 	if (entry_purged)
 		entry_purged(ptep);

@@ -10,7 +10,6 @@
 #include <errno.h>
 
 #include "tdp_deps_user.h"
-#include "sched.h"
 
 #define BITS_PER_LONG		64
 #define GENMASK(h, l)		((~0ul << (l)) & (~0ul >> (63 - (h))))
@@ -84,6 +83,7 @@ static inline bool __must_check refcount_inc_not_zero(refcount_t *r)
 
 static inline bool __must_check refcount_dec_and_test(refcount_t *r)
 {
+	sched_mb();
 	return !test_refcount_add(r, -1);
 }
 
@@ -103,9 +103,11 @@ static inline bool list_empty(const struct list_head *list)
 	return list->next == list;
 }
 
+/* What is added is seen after what it is. */
 static inline void list_add_rcu(struct list_head *new, struct list_head *head)
 {
 	sched_point("list_add", 0, 0);
+	sched_mb();
 	new->next = head->next;
 	new->prev = head;
 	head->next->prev = new;

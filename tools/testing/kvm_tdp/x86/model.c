@@ -139,6 +139,11 @@ enum model_breaks model_breaks(void)
 	return BREAKS_NOTHING;
 }
 
+enum sched_memory model_memory(void)
+{
+	return SCHED_TSO;
+}
+
 /* Write-back, and ignore the guest's PAT; or encrypted. */
 u64 model_attr(void)
 {
