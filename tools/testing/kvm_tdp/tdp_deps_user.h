@@ -51,12 +51,6 @@ typedef u64 kvm_pfn_t;
 	typeof(b) __b = (b);			\
 	__a > __b ? __a : __b; })
 
-#define swap(a, b) do {				\
-	typeof(a) __t = (a);			\
-	(a) = (b);				\
-	(b) = __t;				\
-} while (0)
-
 #define max_t(type, a, b) ({			\
 	type __a = (a);				\
 	type __b = (b);				\

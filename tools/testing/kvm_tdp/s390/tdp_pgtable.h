@@ -111,15 +111,17 @@ static inline bool s390_pte_try_replace(const struct tdp_fmt *fmt,
 					tdp_pte_t new, int level)
 {
 	tdp_pte_t now;
+	bool same;
 
 	s390_lock_entry(ptep);
 	now = READ_ONCE(*ptep);
-	if (now == *old)
+	same = now == *old;
+	if (same)
 		s390_replace_and_purge(ptep, new);
 	s390_unlock_entry(ptep);
 
-	swap(*old, now);
-	return *old == now;
+	*old = now;
+	return same;
 }
 
 #define tdp_pte_try_replace s390_pte_try_replace
