@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -244,6 +245,8 @@ def checkpatch(src):
 # -- builds --------------------------------------------------------------------------------------------------------
 
 _X86_FRAGMENTS = TARGETS["npt"].fragments()
+# Not a part of KVM, and not built with it: see kunit().
+_KUNIT = "virt/kvm/mmu/tests"
 
 
 def _x86_goals(step):
@@ -298,7 +301,7 @@ def _build_step(src, step, commit, tree, out):
         return [e.msg]
     errors = _warnings(log, step.touched)
     for path in step.files:
-        if path.endswith(".c") and path.startswith(("arch/x86/kvm/", "virt/kvm/")) and \
+        if path.endswith(".c") and path.startswith(("arch/x86/kvm/", "virt/kvm/")) and not path.startswith(_KUNIT) and \
                 not out.joinpath(path).with_suffix(".o").is_file():
             errors.append(f"{path} is not compiled in the step that adds it")
     return errors
@@ -328,7 +331,8 @@ def i386_builds(src):
 
 def sparse(src):
     """sparse says nothing about the new .c files, on each architecture that has some."""
-    new = sorted(path for step, _ in src.steps for path in step.files if path.endswith(".c"))
+    new = sorted(path for step, _ in src.steps for path in step.files
+                 if path.endswith(".c") and not path.startswith(_KUNIT))
     results = []
     for arch, target in (("x86", TARGETS["npt"]), ("arm64", TARGETS["arm64"]), ("riscv", TARGETS["riscv"])):
         files = [p for p in new if p.startswith(f"arch/{arch}/kvm/") or (arch == "x86" and p.startswith("virt/kvm/"))]
@@ -346,8 +350,10 @@ def _run_sparse(src, arch, target, files):
     only = src.builds / f"sparse-{arch}"
     seen = only.with_name(f"{only.name}.seen")
     patterns = "|".join(f"*/{f}" for f in files)
-    common.write_atomic(only, "#!/bin/sh\n# Runs sparse on some files only; the last argument is the file.\n"
-                        "for file; do :; done\nfile=$(realpath \"$file\")\n"
+    common.write_atomic(only, "#!/bin/sh\n# Runs sparse on some files only; the last argument is the file.\nn=$#\n"
+                        # Debian 12's sparse does not know the extensions that gcc is told of.
+                        "for arg; do case $arg in (-march=*) ;; (*) set -- \"$@\" \"$arg\" ;; esac; done\n"
+                        "shift $n\nfor file; do :; done\nfile=$(realpath \"$file\")\n"
                         f"case $file in\n({patterns}) echo \"$file\" >>{seen}; exec sparse \"$@\";;\nesac\n", 0o755)
     seen.unlink(missing_ok=True)
     build.kernel(src, target)
@@ -363,6 +369,35 @@ def _run_sparse(src, arch, target, files):
     errors = [f"{f} was not checked: it is not compiled" for f in files if f"/{f}\n" not in checked]
     return errors + [line for line in log.read_text(errors="replace").splitlines()
                      if re.search(r": (warning|error|note): ", line)]
+
+
+def kunit(src):
+    """The KUnit tests pass on User Mode Linux; W=1 and sparse have nothing to say about them."""
+    if not (common.REPO / _KUNIT).is_dir():
+        return []
+    out = src.builds / "um"
+    log = out.with_name("kunit.log")
+    key = common.digest(build.kernel_key(src, src.commit), build.tree_key(src, src.commit, "tools/testing/kunit"),
+                        build.compiler(""))
+    # It finds its own modules by where it lies.
+    env = {k: v for k, v in build.environ().items() if k != "PYTHONSAFEPATH"}
+
+    def work():
+        common.check_space(out, 1)
+        with common.lock(f"tree-{src.id}"), common.step("KUnit tests on User Mode Linux", "4 minutes"):
+            series.checkout(src, src.commit, src.tree)
+            try:
+                common.run([sys.executable, "tools/testing/kunit/kunit.py", "run", f"--build_dir={out}",
+                            f"--kunitconfig={_KUNIT}", f"--jobs={common.JOBS}"], log,
+                           what="kunit.py", timeout=3600, env=env, cwd=src.tree)
+                common.run(["make", f"O={out}", "ARCH=um", f"-j{common.JOBS}", "W=1", "C=2", f"{_KUNIT}/"],
+                           out.with_name("kunit-sparse.log"), what="sparse on the KUnit tests", env=env, cwd=src.tree)
+            except common.Failed as e:
+                return [e.msg]
+        return _warnings(out.with_name("kunit-sparse.log"), series.changed_files(src))
+    errors = _remembered(src, "kunit", key, work)
+    ran = re.search(r"Ran \d+ tests: .*", common.read_or(log) or "")
+    return [_result("KUnit: the tests pass on User Mode Linux", errors, ran[0] if ran else "")]
 
 
 # What Sphinx says of unpatched documents, too.
@@ -473,4 +508,4 @@ def _host_run(place, goal, title, about, key=None):
 
 
 # In this order: what is quick and says most comes first.
-ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, steps_build, i386_builds, sparse)
+ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, i386_builds, sparse)
