@@ -20,18 +20,20 @@ enum state {
 	STALE		= 1 << 10,	/* only CPU1 has a root, an invalid one */
 	MIDDLE		= 1 << 11,	/* a leaf of a block that could be larger */
 	OPEN		= 1 << 12,	/* as SMALL, but B's invalidation is open */
+	HALF_SET	= 1 << 13,	/* ALL_SET, and A's bit was cleared */
 };
 
-#define NR_STATES	13
+#define NR_STATES	14
 #define ALL_STATES	((1 << NR_STATES) - 1)
 /* An open invalidation lets nobody change memslots. */
 #define ANY_STATE	(ALL_STATES & ~OPEN)
-#define ANY_LOGGED	(LOGGED | LOGGED_HUGE | ALL_SET)
+#define ANY_LOGGED	(LOGGED | LOGGED_HUGE | ALL_SET | HALF_SET)
 #define NOT_LOGGED	(ANY_STATE & ~ANY_LOGGED)
 
 static const char *const state_names[NR_STATES] = {
 	"empty", "small", "huge", "old", "logged", "logged_huge", "pinned",
 	"nx_huge", "readonly", "all_set", "stale", "middle", "open",
+	"half_set",
 };
 
 #define MEM	(&vm.mem[0])
@@ -275,6 +277,7 @@ static void set_up(enum state state, bool warm, bool flat)
 	case HUGE:
 	case LOGGED_HUGE:
 	case ALL_SET:
+	case HALF_SET:
 	case NX_HUGE:
 		op_fault(&vm.cpus[0], gfn_a, TEST_W, false);
 		break;
@@ -287,7 +290,9 @@ static void set_up(enum state state, bool warm, bool flat)
 	if (state == OLD)
 		op_age(MEM, gfn_a, block_end);
 	if (state & ANY_LOGGED)
-		op_log_start(MEM, false, state == ALL_SET);
+		op_log_start(MEM, false, state & (ALL_SET | HALF_SET));
+	if (state == HALF_SET)
+		op_log_clear(MEM, gfn_a, 1);
 	if (state == LOGGED) {
 		op_fault(&vm.cpus[0], gfn_b, TEST_W, false);
 		if (warm)
