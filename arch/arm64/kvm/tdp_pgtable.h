@@ -43,7 +43,7 @@ typedef u64 tdp_pte_t;
 #define ARM64_TDP_FROZEN	BIT_ULL(11)
 
 /* Bounds the flush, and the stack that a walk takes. */
-#define TDP_MAX_BROKEN		32
+#define TDP_MAX_BROKEN		16
 
 /**
  * struct tdp_fmt - what is known at run time of a stage 2
@@ -54,7 +54,8 @@ typedef u64 tdp_pte_t;
  * @root_bits: base 2 logarithm of the number of entries of the root
  * @max_leaf: highest level of leaves
  * @lpa2: 4K or 16K granule with 52-bit addresses
- * @hw_af: hardware sets the access flag
+ * @hw_af: hardware sets the access flag, on all CPUs that there can be (VTCR_EL2.HA
+ *	   can be set where only some do); false is right in any case
  * @free_size: what is mapped may become smaller or larger without a break.  Only
  *	       where all CPUs are known to raise no conflict abort, and never to
  *	       merge old and new: FEAT_BBM level 2 promises the second only.
@@ -381,7 +382,7 @@ static inline bool arm64_tdp_pte_downgrades(const struct tdp_fmt *fmt,
 #define tdp_pte_downgrades arm64_tdp_pte_downgrades
 
 /*
- * Arm ARM, D8.16.1 "Using break-before-make when updating translation table
+ * Arm ARM (DDI 0487), "Using break-before-make when updating translation table
  * entries": the memory, its attributes, or the size of what is mapped changes.
  * Permissions and the access flag may change in place.
  */

@@ -57,7 +57,8 @@ typedef u64 tdp_pte_t;
  * @leaf_attr: attribute bits of leaves (memory type, with Svpbmt)
  * @end_gfn: first gfn that cannot be mapped
  * @root_level: number of levels
- * @hw_ad: hardware sets A and D (Svadu, enabled for guests)
+ * @hw_ad: hardware sets A and D in the G-stage, on all harts; what guests are told
+ *	   of Svadu, and henvcfg.ADUE, is about their own tables
  */
 struct tdp_fmt {
 	u64 leaf_attr;

@@ -58,6 +58,7 @@ typedef u64 kvm_pfn_t;
 
 /* Checks that the kernel's configuration can leave out are made here. */
 #define CONFIG_KVM_PROVE_MMU	1
+#define CONFIG_PREEMPT_RT	0
 #define IS_ENABLED(CONFIG_option)	(CONFIG_option)
 
 #include "sched.h"
@@ -109,6 +110,9 @@ void test_store(void *entry);
 #define smp_mb()	sched_mb()
 #define smp_wmb()	sched_wmb()
 #define smp_rmb()	do { } while (0)
+
+/* Whoever waits for someone else lets them run. */
+#define cpu_relax()	sched_relax()
 
 #define rcu_dereference(p) ({				\
 	typeof(p) __p = (p);				\

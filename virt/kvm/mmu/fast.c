@@ -45,6 +45,9 @@ static int kvm_tdp_fast_fix(struct kvm_vcpu *vcpu, struct tdp_iter *iter,
 	for (try = 0; try < KVM_TDP_FAST_TRIES; try++) {
 		tdp_pte_t old = iter->old, new;
 
+		/* Its owner may need the time, and the page is of no use. */
+		if (tdp_iter_kind(iter) == TDP_FROZEN)
+			return KVM_TDP_RETRY;
 		if (tdp_iter_kind(iter) != TDP_LEAF)
 			return KVM_TDP_SLOW;
 		if (tdp_pte_allows(fmt, old, access))
@@ -85,8 +88,8 @@ static int kvm_tdp_fast_fix(struct kvm_vcpu *vcpu, struct tdp_iter *iter,
  *					frees the page
  *	cmpxchg fails
  *
- * Return: KVM_TDP_FIXED, KVM_TDP_SPURIOUS if the access goes through already, or
- * KVM_TDP_SLOW.
+ * Return: KVM_TDP_FIXED, KVM_TDP_SPURIOUS if the access goes through already,
+ * KVM_TDP_RETRY if the guest should find out, or KVM_TDP_SLOW.
  *
  * Context: SRCU read-side critical section.
  */

@@ -20,6 +20,8 @@ void tdp_iter_advance(struct tdp_iter *iter)
 	int root_level;
 
 	if (iter->restart) {
+		/* Whoever is waited for may share the core. */
+		cpu_relax();
 		if (iter->next < iter->end)
 			tdp_iter_load_root(iter);
 		else

@@ -177,6 +177,9 @@ int kvm_tdp_get_walk(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t *ptes);
  * @tdp: the MMU
  * @gather: what is owed: range in gfns, level hint, whether tables were removed
  *
+ * Stores to entries that were made before are visible to the walkers of all CPUs
+ * before they are flushed, and what the flush covers is gone on return.
+ *
  * Context: mmu_lock held, RCU read-side critical section; must not sleep.
  */
 void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather);

@@ -109,7 +109,6 @@ again:
 				break;
 			case TDP_FROZEN:
 				tdp_iter_restart(&iter);
-				cpu_relax();
 				break;
 			case TDP_LEAF:
 				if (iter.level == 1 ?

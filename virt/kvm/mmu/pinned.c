@@ -75,7 +75,7 @@ void kvm_tdp_release_pinned(struct kvm_tdp *tdp, unsigned long nr)
 
 		yield = need_resched() || rwlock_is_contended(lock);
 		if (++owed < KVM_TDP_RELEASE_BATCH && !yield &&
-		    !tdp_gather_must_make(&gather))
+		    !tdp_gather_is_full(&gather))
 			continue;
 
 		kvm_tdp_release_root(root, &gather);

@@ -15,17 +15,18 @@
  *
  * Where hardware must not find the old and the new entry at the same time
  * (tdp_pte_need_bbm()) the protocol has three steps: the entry is broken, which
- * nobody else may change; what is cached of it is flushed; it is made.  A batch
- * of entries shares the flush, see kvm_tdp_settle().
+ * nobody else may change; what is cached of it is flushed; it is made.  Neighbours
+ * share the flush, see kvm_tdp_settle().  A table that goes is taken apart only
+ * then, as vCPUs wait for the entry.
  *
  *	CPU0 (recovers a table)		CPU1 (zaps the table above)
  *	breaks the table's entry
- *	freezes the table
  *					unlinks the table above, freezes
  *					  all entries below, CPU0's too
  *	flushes				flushes
  *	make: is not what CPU0 broke
- *	gives up the block		frees the table above
+ *	gives up the block, frees	frees the table above
+ *	  its table
  */
 #include "pte.h"
 
@@ -180,6 +181,7 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
 static bool tdp_iter_private(const struct tdp_iter *iter,
 			     const struct tdp_gather *gather)
 {
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	const struct tdp_broken *last;
 
 	if (!tdp_gather_has_broken(gather))
@@ -187,7 +189,8 @@ static bool tdp_iter_private(const struct tdp_iter *iter,
 
 	last = &gather->broken[gather->nr_broken - 1];
 	return iter->level < last->level &&
-	       iter->gfn - last->gfn < tdp_span(iter->pgt->fmt, last->level);
+	       tdp_pte_kind(fmt, last->new, last->level) == TDP_TABLE &&
+	       iter->table[last->level - 2] == tdp_pte_table(fmt, last->new);
 }
 
 /*
@@ -217,6 +220,27 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 	return tdp_pte_need_bbm(fmt, iter->old, new, iter->level);
 }
 
+/* An entry cannot be made, as its table was removed. */
+static void tdp_gather_give_up(const struct tdp_fmt *fmt,
+			       struct tdp_gather *gather,
+			       const struct tdp_broken *b)
+{
+	switch (tdp_pte_kind(fmt, b->new, b->level)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		break;
+	case TDP_TABLE:
+		/* Nobody has seen it, but it is simpler so. */
+		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->new),
+				 b->level - 1, TDP_EXCLUSIVE);
+		break;
+	case TDP_LEAF:
+		tdp_gather_leaves(gather, b->level, -1);
+		break;
+	}
+}
+
 /**
  * tdp_gather_make() - Make what was broken
  * @pgt: the tree
@@ -241,24 +265,15 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
 					b->new, b->level)) {
 			tdp_trace_pte_changed(pgt, b->gfn, b->level, old,
 					      b->new);
-			continue;
+		} else {
+			WARN_ON_ONCE(old != tdp_pte_frozen(fmt));
+			tdp_gather_give_up(fmt, gather, b);
 		}
-		WARN_ON_ONCE(old != tdp_pte_frozen(fmt));
 
-		switch (tdp_pte_kind(fmt, b->new, b->level)) {
-		case TDP_NONE:
-		case TDP_FROZEN:
-		case TDP_ANNOTATED:
-			break;
-		case TDP_TABLE:
-			/* Nobody has seen it, but it is simpler so. */
-			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->new),
-					 b->level - 1, TDP_EXCLUSIVE);
-			break;
-		case TDP_LEAF:
-			tdp_gather_leaves(gather, b->level, -1);
-			break;
-		}
+		/* Who was in it when it was unlinked can still install something. */
+		if (tdp_pte_kind(fmt, b->old, b->level) == TDP_TABLE)
+			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->old),
+					 b->level - 1, TDP_SHARED);
 	}
 }
 
@@ -275,7 +290,7 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
  * only); then nothing was done, and the snapshot is what the entry is now.
  *
  * Context: RCU read-side critical section and mmu_lock as @mode says.
- *	    tdp_gather_must_make() does not hold.
+ *	    tdp_gather_is_full() does not hold.
  */
 bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		  tdp_pte_t new, enum tdp_mode mode)
@@ -289,6 +304,10 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	/* A frozen entry belongs to someone else. */
 	if (WARN_ON_ONCE(tdp_iter_kind(iter) == TDP_FROZEN))
+		return false;
+
+	/* Nobody would make it. */
+	if (WARN_ON_ONCE(broken && tdp_gather_is_full(gather)))
 		return false;
 
 	tdp_pte_assert(fmt, new, iter->level);
@@ -309,7 +328,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	if (broken) {
 		tdp_gather_break(gather, iter->ptep, iter->gfn, iter->level,
-				 new);
+				 old, new);
 		c.flush = max_t(u8, c.flush, TDP_FLUSH_LEAF);
 	}
 	if (c.leaves)
@@ -318,7 +337,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		tdp_gather_add(gather, iter->gfn,
 			       iter->gfn + tdp_span(fmt, iter->level),
 			       iter->level, c.flush);
-	if (c.removes_table)
+	if (c.removes_table && !broken)
 		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, old),
 				 iter->level - 1, mode);
 	return true;

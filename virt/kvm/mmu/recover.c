@@ -57,10 +57,11 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
  *
  * Return: false if nothing is mapped there, or the backend does not want it.
  */
-static bool kvm_tdp_make_block(struct kvm *kvm, const struct tdp_iter *iter,
-			       tdp_pte_t *block)
+static bool kvm_tdp_make_block(struct kvm_tdp_walk *walk, tdp_pte_t *block)
 {
+	const struct tdp_iter *iter = &walk->iter;
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	struct kvm *kvm = walk->root->tdp->kvm;
 	struct kvm_tdp_parts parts = { .executable = true, .full = true };
 	unsigned int flags = 0;
 
@@ -76,6 +77,9 @@ static bool kvm_tdp_make_block(struct kvm *kvm, const struct tdp_iter *iter,
 	if (kvm_arch_tdp_exec(kvm, iter->level, parts.executable))
 		flags |= TDP_EXEC;
 
+	/* That can take its time, and vCPUs may wait for what is broken. */
+	if (!parts.full && tdp_gather_has_broken(&walk->gather))
+		kvm_tdp_settle(walk->root, &walk->gather);
 	if (!kvm_arch_tdp_prepare_block(kvm, tdp_pte_pfn(fmt, parts.part),
 					iter->level, flags & TDP_EXEC,
 					parts.full))
@@ -106,14 +110,16 @@ static bool kvm_tdp_can_recover(struct kvm *kvm,
  * Where there can be no leaf now the table goes all the same, or the guest's
  * memory would stay in small pages for good: present ones cause no more faults.
  */
-static tdp_pte_t kvm_tdp_recovered(struct kvm *kvm, const struct tdp_iter *iter)
+static tdp_pte_t kvm_tdp_recovered(struct kvm_tdp_walk *walk)
 {
+	const struct tdp_iter *iter = &walk->iter;
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	struct kvm *kvm = walk->root->tdp->kvm;
 	tdp_pte_t block;
 
 	if (!mmu_invalidate_retry_range(kvm, kvm->mmu_invalidate_seq, iter->gfn,
 					iter->gfn + tdp_span(fmt, iter->level)) &&
-	    kvm_tdp_make_block(kvm, iter, &block))
+	    kvm_tdp_make_block(walk, &block))
 		return block;
 
 	return tdp_pte_none(fmt);
@@ -153,8 +159,7 @@ void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 			if (!kvm_tdp_can_recover(tdp->kvm, slot, iter))
 				continue;
 			if (tdp_iter_set(iter, &walk.gather,
-					 kvm_tdp_recovered(tdp->kvm, iter),
-					 TDP_SHARED))
+					 kvm_tdp_recovered(&walk), TDP_SHARED))
 				trace_kvm_tdp_recover(root->as_id, iter->gfn,
 						      iter->level);
 		}

@@ -51,16 +51,15 @@ void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
  * @ptep: the entry, broken by the caller
  * @gfn: first gfn that it spans
  * @level: its level
+ * @old: what it was
  * @new: what it becomes after the flush
  */
 void tdp_gather_break(struct tdp_gather *gather, tdp_pte_t __rcu *ptep,
-		      gfn_t gfn, int level, tdp_pte_t new)
+		      gfn_t gfn, int level, tdp_pte_t old, tdp_pte_t new)
 {
-	if (WARN_ON_ONCE(!TDP_MAX_BROKEN || tdp_gather_must_make(gather)))
-		return;
-
 	gather->broken[gather->nr_broken++] = (struct tdp_broken) {
 		.ptep = ptep,
+		.old = old,
 		.new = new,
 		.gfn = gfn,
 		.level = level,

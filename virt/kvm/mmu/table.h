@@ -19,12 +19,14 @@ struct tdp_new_table {
 /**
  * struct tdp_broken - an entry between break and make
  * @ptep: the entry
+ * @old: what it was
  * @new: what it becomes after the flush
  * @gfn: first gfn that it spans
  * @level: its level
  */
 struct tdp_broken {
 	tdp_pte_t __rcu *ptep;
+	tdp_pte_t old;
 	tdp_pte_t new;
 	u64 gfn : 56;
 	u64 level : 8;
@@ -40,11 +42,11 @@ struct tdp_broken {
  *	   table is among them.  Where a split needs no break CPUs may have
  *	   cached what was split, which is larger.
  * @levels: levels whose number of leaves may have changed, by bit level - 1
+ * @nr_broken: how many are @broken
  * @notes: how many of @removed have a note, tdp_table_note(), which the walk's
  *	   owner must take back
  * @tables: by how much the number of linked tables changed
  * @leaves: by how much the number of leaves of each level changed, by level - 1
- * @nr_broken: how many are @broken
  * @broken: entries to be made after the flush
  *
  * The debt travels with the walk.  tdp_gather_make() and tdp_gather_flushed()
@@ -62,10 +64,10 @@ struct tdp_gather {
 	u8 flush;
 	u8 level;
 	u8 levels;
+	u8 nr_broken;
 	int notes;
 	int tables;
 	int leaves[TDP_MAX_LEVELS];
-	u8 nr_broken;
 	struct tdp_broken broken[TDP_MAX_BROKEN];
 };
 
@@ -80,10 +82,10 @@ static inline void tdp_gather_init(struct tdp_gather *gather)
 }
 
 /**
- * tdp_gather_must_make() - Is there no room to break another entry?
+ * tdp_gather_is_full() - Is there no room to break another entry?
  * @gather: the debt
  */
-static inline bool tdp_gather_must_make(const struct tdp_gather *gather)
+static inline bool tdp_gather_is_full(const struct tdp_gather *gather)
 {
 	return TDP_MAX_BROKEN && gather->nr_broken == TDP_MAX_BROKEN;
 }
@@ -125,7 +127,7 @@ static inline void tdp_gather_leaves(struct tdp_gather *gather, int level,
 void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
 		    int level, enum tdp_flush flush);
 void tdp_gather_break(struct tdp_gather *gather, tdp_pte_t __rcu *ptep,
-		      gfn_t gfn, int level, tdp_pte_t new);
+		      gfn_t gfn, int level, tdp_pte_t old, tdp_pte_t new);
 void tdp_gather_remove(struct tdp_gather *gather, void *table);
 void tdp_gather_flushed(struct tdp_gather *gather);
 

@@ -304,8 +304,26 @@ static inline bool tdp_pte_downgrades(const struct tdp_fmt *fmt, tdp_pte_t old,
 				      tdp_pte_t new);
 
 /*
- * Optional.  Formats that do not define these get what stands here.
+ * Optional.  Formats that do not define these get what stands here.  Some make
+ * sense only together.
  */
+
+#ifdef TDP_MAX_BROKEN
+#if !defined(tdp_pte_need_bbm) || !defined(tdp_pte_broken) || \
+	defined(TDP_REPLACE_FLUSHES) || TDP_MAX_BROKEN < 1 || TDP_MAX_BROKEN > 64
+#error "bad combination for break-before-make"
+#endif
+#elif defined(tdp_pte_need_bbm) || defined(tdp_pte_broken)
+#error "no room for broken entries"
+#endif
+
+#ifdef TDP_REPLACE_FLUSHES
+#if !defined(tdp_pte_try_replace) || !defined(tdp_pte_exchange)
+#error "nothing to replace and flush entries with"
+#endif
+#elif defined(tdp_pte_try_replace) || defined(tdp_pte_exchange)
+#error "who flushes what is replaced?"
+#endif
 
 #ifndef tdp_pte_table_pinned
 static inline bool default_tdp_pte_table_pinned(const struct tdp_fmt *fmt,

@@ -92,13 +92,29 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 	/*
 	 * Not rwlock_needbreak(), which is constant 0 unless the kernel is
 	 * fully preemptible: a waiting writer blocks all new readers, i.e. all
-	 * vCPUs that fault, in every preemption model.
+	 * vCPUs that fault, in every preemption model.  PREEMPT_RT does not say
+	 * whether one waits.
 	 *
 	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
 	 * every entry: a table's worth of entries bounds the hold as well.
 	 */
 	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
-	       rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock);
+	       (IS_ENABLED(CONFIG_PREEMPT_RT) ||
+		rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock));
+}
+
+/*
+ * Broken entries stop the vCPUs that need them, so only neighbours wait for each
+ * other.  And who waits for the owner of a frozen entry must not own one, too.
+ */
+static inline bool kvm_tdp_walk_must_make(const struct kvm_tdp_walk *walk)
+{
+	const struct tdp_gather *gather = &walk->gather;
+	const struct tdp_broken *last = &gather->broken[gather->nr_broken - 1];
+
+	return tdp_gather_is_full(gather) || walk->iter.restart ||
+	       walk->iter.gfn - last->gfn >= tdp_span(walk->root->pgt.fmt,
+						      last->level);
 }
 
 /**
@@ -107,15 +123,8 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
  */
 static inline void kvm_tdp_walk_next(struct kvm_tdp_walk *walk)
 {
-	if (tdp_gather_must_make(&walk->gather))
+	if (tdp_gather_has_broken(&walk->gather) && kvm_tdp_walk_must_make(walk))
 		kvm_tdp_settle(walk->root, &walk->gather);
-
-	/* A frozen entry: who waits for its owner must not own one, too. */
-	if (walk->iter.restart) {
-		if (tdp_gather_has_broken(&walk->gather))
-			kvm_tdp_settle(walk->root, &walk->gather);
-		cpu_relax();
-	}
 
 	tdp_iter_advance(&walk->iter);
 

@@ -119,7 +119,8 @@ int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
  * @vcpu: the vCPU
  * @fault: the fault, one for which page_fault_can_be_fast()
  *
- * Return: RET_PF_FIXED, RET_PF_SPURIOUS, or RET_PF_INVALID if that cannot be.
+ * Return: RET_PF_FIXED, RET_PF_SPURIOUS, RET_PF_RETRY, or RET_PF_INVALID if that
+ * cannot be.
  *
  * Context: SRCU read-side critical section.
  */
@@ -138,6 +139,8 @@ int kvm_mmu_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 		return RET_PF_FIXED;
 	case KVM_TDP_SPURIOUS:
 		return RET_PF_SPURIOUS;
+	case KVM_TDP_RETRY:
+		return RET_PF_RETRY;
 	default:
 		return RET_PF_INVALID;
 	}

@@ -211,10 +211,4 @@ void rcu_barrier(void);
 bool need_resched(void);
 bool cond_resched(void);
 
-/* Whoever waits for someone else lets them run. */
-static inline void cpu_relax(void)
-{
-	sched_relax();
-}
-
 #endif /* __KVM_TDP_SHIM_H */
