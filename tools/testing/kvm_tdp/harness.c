@@ -27,7 +27,7 @@ void (*store_hook)(tdp_pte_t *entry, int level);
 void (*page_freed)(void *table);
 void (*entry_purged)(const tdp_pte_t *ptep);
 void (*entry_made)(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
-struct traced traced;
+TASK_LOCAL struct traced traced;
 unsigned int nr_tables, nr_freed;
 int nr_accounted;
 
@@ -36,7 +36,30 @@ static const char *skipped;
 static unsigned char *pool;
 static struct page pages[NR_PAGES];
 static unsigned int nr_pages;
-static u64 rnd_state;
+static TASK_LOCAL u64 rnd_state;
+
+#ifdef TDP_THREADS
+static char locked;
+#endif
+
+/*
+ * For what the tests keep in common.  The sanitizer does not see it: a lock that
+ * it knows would order, and so hide, what threads do before and after it.
+ */
+void test_lock(void)
+{
+#ifdef TDP_THREADS
+	while (__atomic_test_and_set(&locked, __ATOMIC_ACQUIRE))
+		;
+#endif
+}
+
+void test_unlock(void)
+{
+#ifdef TDP_THREADS
+	__atomic_clear(&locked, __ATOMIC_RELEASE);
+#endif
+}
 
 /* In main's context, after a failure was reported. */
 void test_abort(void)
@@ -87,10 +110,12 @@ u64 rnd(u64 n)
 void *alloc_table(int level)
 {
 	unsigned int i, nr = 1u << model_nr_bits(level);
-	tdp_pte_t none = tdp_pte_none(fmt);
-	unsigned char *table = pool + nr_pages * PAGE_BYTES;
 	unsigned int size = nr * sizeof(tdp_pte_t), offset = 0;
+	tdp_pte_t none = tdp_pte_none(fmt);
+	unsigned char *table;
 
+	test_lock();
+	table = pool + nr_pages * PAGE_BYTES;
 	do {
 		CHECK(nr_pages < NR_PAGES, "more tables than the pool has");
 		pages[nr_pages].state = PAGE_TABLE;
@@ -98,10 +123,11 @@ void *alloc_table(int level)
 		pages[nr_pages].offset = offset++;
 		nr_pages++;
 	} while (nr_pages * PAGE_BYTES < table - pool + size);
+	test_unlock();
 
 	for (i = 0; i < nr; i++)
 		((tdp_pte_t *)table)[i] = none;
-	nr_tables++;
+	test_add(&nr_tables, 1);
 	return table;
 }
 
@@ -131,8 +157,8 @@ void __free_page(struct page *page)
 	page->state = PAGE_FREED;
 	memset(page_table(page), POISON,
 	       sizeof(tdp_pte_t) << model_nr_bits(page->level));
-	nr_tables--;
-	nr_freed++;
+	test_add(&nr_tables, -1);
+	test_add(&nr_freed, 1);
 }
 
 void free_unlinked(void *table)
@@ -163,7 +189,7 @@ void tdp_account_table(void *table, int nr)
 	struct page *page = tdp_table_to_page(table);
 
 	page->accounted += nr;
-	nr_accounted += nr;
+	test_add(&nr_accounted, nr);
 	CHECK(page->accounted == 0 || page->accounted == 1);
 }
 

@@ -28,7 +28,9 @@ FORMATS = ["toy", "x86", "riscv", "arm64-4k", "s390"]
 # Nobody else can notice what is wrong with an architecture's.
 OWN = {"arch/x86": ["x86"], "arch/riscv": ["riscv"], "arch/arm64": ["arm64-4k", "arm64-16k", "arm64-64k"]}
 # Which program has the tests that the entries of a file name.
-PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu"}
+PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu", "mutants_threads.txt": "threads"}
+# How a program is built, other than without sanitizers.
+FLAGS = {"threads": ["SAN=-DTDP_THREADS", "COVER=-fsanitize=thread"]}
 # A run takes some seconds; what takes this long hangs.
 TIMEOUT = 60
 
@@ -78,18 +80,25 @@ class Tree:
             else:
                 shutil.copy(KTREE / name, dst)
 
+    def path(self, program):
+        """Where a program is built: objects are shared only by those that are built alike."""
+        kind = program.split("-")[0]
+        return self.objects / (kind if kind in FLAGS else "") / program
+
     def build(self, program):
         """What make says if it fails."""
         env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-        make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[0], f"O={self.objects}", "SAN=", "OPT=-O0",
-                               self.objects / program],
+        path = self.path(program)
+        make = subprocess.run(["make", "-s", "-C", self.top / NEEDED[0], f"O={path.parent}", "OPT=-O0",
+                               *FLAGS.get(program.split("-")[0], ["SAN="]), path],
                               env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return make.returncode and make.stdout
 
     def run(self, program, tests=()):
         """The results by name, of all tests or of some."""
         try:
-            out = subprocess.run([self.objects / program, *tests], stdout=subprocess.PIPE, timeout=TIMEOUT).stdout
+            out = subprocess.run([self.path(program), *tests], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                 timeout=TIMEOUT).stdout
         except subprocess.TimeoutExpired as e:
             out = e.stdout or b""
         return {name: verdict == "ok" for verdict, name in

@@ -9,26 +9,18 @@
  * SRCU: who looks up memslots, and whom an updater waits for.  Notifiers that
  * have begun keep the memslots as they are, until they end.
  */
-static unsigned int slots_readers, slots_wait, nr_notifiers;
+static struct gate slots_srcu, notifiers;
 
 static void slots_read_lock(void)
 {
 	sched_point("srcu_read_lock", 0, 0);
-	sched_mb();
-	slots_readers |= 1u << task;
+	gate_enter(&slots_srcu);
 }
 
 static void slots_read_unlock(void)
 {
 	sched_point("srcu_read_unlock", 0, 0);
-	sched_mb();
-	slots_readers &= ~(1u << task);
-	slots_wait &= ~(1u << task);
-}
-
-static bool is_zero(const void *arg)
-{
-	return !*(const unsigned int *)arg;
+	gate_leave(&slots_srcu);
 }
 
 /* Put a memslot in place of another, or of none. */
@@ -37,19 +29,18 @@ static void swap_slots(struct mem *mem, struct kvm_memory_slot *slot)
 	CHECK(!rcu_read_lock_held() && !test_rwlock_held(&vm.kvm.mmu_lock));
 	lockdep_assert_held(&vm.kvm.slots_lock);
 	sched_point("wait for notifiers", 0, 0);
-	sched_wait(is_zero, &nr_notifiers, "notifiers");
+	gate_shut(&notifiers);
 	sched_mb();
-	mem->slot = slot;
+	__atomic_store_n(&mem->slot, slot, __ATOMIC_RELEASE);
+	gate_open(&notifiers);
 	sched_point("synchronize_srcu", 0, 0);
-	slots_wait = slots_readers;
-	sched_wait(is_zero, &slots_wait, "readers of the memslots");
+	gate_synchronize(&slots_srcu);
 }
 
 void ops_reset(void)
 {
-	nr_notifiers = 0;
-	slots_readers = 0;
-	slots_wait = 0;
+	memset(&slots_srcu, 0, sizeof(slots_srcu));
+	memset(&notifiers, 0, sizeof(notifiers));
 }
 
 /* vCPUs. */
@@ -106,6 +97,13 @@ static struct host *fault_in(struct mem *mem, gfn_t gfn)
 	return host;
 }
 
+static struct kvm_memory_slot *find_slot(int as_id, gfn_t gfn)
+{
+	struct mem *mem = vm_mem(as_id, gfn);
+
+	return mem ? shared_load(&mem->slot) : NULL;
+}
+
 static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 		      unsigned int access, bool prefetch)
 {
@@ -120,7 +118,7 @@ static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 		},
 		.exec = access == TEST_X,
 	};
-	struct mem *mem = vm_mem(cpu->as_id, gfn);
+	struct mem *mem = slot ? slot_mem(slot) : NULL;
 	struct host *host = NULL;
 	int r;
 
@@ -178,19 +176,18 @@ static void flush_local(struct cpu *cpu, gfn_t gfn)
  */
 int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 {
-	struct mem *mem;
+	struct kvm_memory_slot *slot;
 	int r;
 
 	if (!cpu->root || cpu->obsolete)
 		op_load_root(cpu);
 
 	slots_read_lock();
-	mem = vm_mem(cpu->as_id, gfn);
-	if (mem && (mem->slot->flags & KVM_MEMSLOT_INVALID))
+	slot = find_slot(cpu->as_id, gfn);
+	if (slot && (slot->flags & KVM_MEMSLOT_INVALID))
 		r = KVM_TDP_RETRY;
 	else
-		r = fault_slow(cpu, mem ? mem->slot : NULL, gfn, access,
-			       prefetch);
+		r = fault_slow(cpu, slot, gfn, access, prefetch);
 	flush_local(cpu, gfn);
 	slots_read_unlock();
 	return r;
@@ -198,16 +195,15 @@ int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 
 int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access)
 {
-	struct mem *mem;
 	int r;
 
 	if (!cpu->root || cpu->obsolete)
 		op_load_root(cpu);
 
 	slots_read_lock();
-	mem = vm_mem(cpu->as_id, gfn);
-	r = kvm_tdp_fast_fault(&cpu->vcpu, cpu->root, mem ? mem->slot : NULL,
-			       gfn, kvm_access(access));
+	r = kvm_tdp_fast_fault(&cpu->vcpu, cpu->root,
+			       find_slot(cpu->as_id, gfn), gfn,
+			       kvm_access(access));
 	sched_note("  fast fault: %d", r);
 	flush_local(cpu, gfn);
 	slots_read_unlock();
@@ -262,10 +258,17 @@ static void take_away(struct mem *mem, gfn_t start, gfn_t end)
 
 		host->gen = (host->gen + 1) % 8;
 		host->absent = true;
-		host->prepared = false;
+		__atomic_store_n(&host->prepared, false, __ATOMIC_RELAXED);
 		/* Its content is gone, and user space knows. */
 		host->copied = host->version;
 	}
+}
+
+static void check_unmapped(struct mem *mem, gfn_t start, gfn_t end)
+{
+	test_protect_tables();
+	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	test_unprotect_tables();
 }
 
 /* The primary MMU is about to change its mapping, and has not yet done so. */
@@ -279,7 +282,7 @@ void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 	};
 
 	sched_point("invalidate_range_start", 0, 0);
-	nr_notifiers++;
+	gate_enter(&notifiers);
 	write_lock(&kvm->mmu_lock);
 	invalidate_begin(start, end);
 	range.slot = mem->slot;
@@ -289,14 +292,14 @@ void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 	test_may_not_yield &= ~(1u << task);
 	write_unlock(&kvm->mmu_lock);
 
-	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	check_unmapped(mem, start, end);
 }
 
 void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 {
 	op_unmap_begin(mem, start, end, may_block);
 	sched_point("take %llx-%llx away", start, end);
-	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	check_unmapped(mem, start, end);
 	take_away(mem, start, end);
 	sched_note("  %llx-%llx is taken away", start, end);
 }
@@ -304,10 +307,10 @@ void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end)
 {
 	write_lock(&vm.kvm.mmu_lock);
-	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	check_unmapped(mem, start, end);
 	invalidate_end();
 	write_unlock(&vm.kvm.mmu_lock);
-	nr_notifiers--;
+	gate_leave(&notifiers);
 }
 
 /* A range of the memory goes, by a notifier. */
@@ -320,23 +323,31 @@ void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 bool op_age(struct mem *mem, gfn_t start, gfn_t end)
 {
 	struct kvm_gfn_range range = {
-		.slot = mem->slot,
 		.start = start,
 		.end = end,
 	};
+	bool young;
 
-	return range.slot && kvm_tdp_age_gfn_range(MMU, &range);
+	slots_read_lock();
+	range.slot = shared_load(&mem->slot);
+	young = range.slot && kvm_tdp_age_gfn_range(MMU, &range);
+	slots_read_unlock();
+	return young;
 }
 
 bool op_test_age(struct mem *mem, gfn_t start, gfn_t end)
 {
 	struct kvm_gfn_range range = {
-		.slot = mem->slot,
 		.start = start,
 		.end = end,
 	};
+	bool young;
 
-	return range.slot && kvm_tdp_test_age_gfn_range(MMU, &range);
+	slots_read_lock();
+	range.slot = shared_load(&mem->slot);
+	young = range.slot && kvm_tdp_test_age_gfn_range(MMU, &range);
+	slots_read_unlock();
+	return young;
 }
 
 /* KVM itself. */
@@ -421,8 +432,8 @@ void op_delete_slot(struct mem *mem)
 		set_flags(mem, mem->slot->flags | KVM_MEMSLOT_INVALID);
 		zap_fast();
 		swap_slots(mem, NULL);
-		cpu_check_unmapped(mem->slots[0].as_id, mem->base_gfn,
-				   mem->base_gfn + min(mem->npages, 512ul));
+		check_unmapped(mem, mem->base_gfn,
+			       mem->base_gfn + min(mem->npages, 512ul));
 		take_away(mem, mem->base_gfn, mem->base_gfn + mem->npages);
 	}
 	mutex_unlock(&vm.kvm.slots_lock);
@@ -558,12 +569,15 @@ void op_recover(struct mem *mem)
 /* Shadow paging has made a page table of the guest's its own. */
 void op_track(struct mem *mem, gfn_t gfn)
 {
+	struct kvm_memory_slot *slot;
+
 	slots_read_lock();
+	slot = shared_load(&mem->slot);
 	write_lock(&vm.kvm.mmu_lock);
-	if (mem->slot) {
+	if (slot) {
 		mem->host[gfn - mem->base_gfn].tracked = true;
-		if (kvm_tdp_write_protect_gfn(MMU, mem->slot, gfn, 1))
-			vm_flush(mem->slot->as_id, gfn, gfn + 1, 0, false);
+		if (kvm_tdp_write_protect_gfn(MMU, slot, gfn, 1))
+			vm_flush(slot->as_id, gfn, gfn + 1, 0, false);
 		mem->host[gfn - mem->base_gfn].guarded = true;
 	}
 	write_unlock(&vm.kvm.mmu_lock);

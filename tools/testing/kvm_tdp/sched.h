@@ -10,10 +10,14 @@
  * Included by tdp_deps_user.h, whose types it uses.
  */
 
+#ifdef TDP_THREADS
+#define MAX_TASKS	10
+#else
 #define MAX_TASKS	5
+#endif
 
 /* The running task; the others are 1 to MAX_TASKS - 1. */
-extern int task;
+extern TASK_LOCAL int task;
 
 /**
  * struct sched_task - what a task does
@@ -84,6 +88,26 @@ bool sched_stores_to(const void *start, size_t size);
 /* What the architecture that is tested does, unless the model knows better. */
 enum sched_memory model_memory(void);
 
+#ifdef TDP_THREADS
+
+/*
+ * Where the tasks are threads it is for the sanitizer to say what is not
+ * atomic.  It knows no address dependencies: so that what they order is not
+ * reported, all loads are acquires, also those of what fails.
+ */
+#define shared_load(ptr)	__atomic_load_n(ptr, __ATOMIC_ACQUIRE)
+#define shared_store(ptr, val)	__atomic_store_n(ptr, val, __ATOMIC_RELAXED)
+#define shared_store_release(ptr, val) \
+	__atomic_store_n(ptr, val, __ATOMIC_RELEASE)
+#define shared_xchg(ptr, val)	__atomic_exchange_n(ptr, val, __ATOMIC_SEQ_CST)
+#define __shared_cmpxchg(ptr, oldp, new, relaxed) \
+	__atomic_compare_exchange_n(ptr, oldp, new, false,		\
+				    relaxed ? __ATOMIC_ACQUIRE :	\
+					      __ATOMIC_SEQ_CST,		\
+				    __ATOMIC_ACQUIRE)
+
+#else
+
 #define shared_load(ptr) ({						\
 	typeof(ptr) __at = (ptr);					\
 	typeof(*__at) __is = __atomic_load_n(__at, __ATOMIC_RELAXED);	\
@@ -129,6 +153,8 @@ enum sched_memory model_memory(void);
 		__atomic_store_n(__c, __new, __ATOMIC_SEQ_CST);		\
 	}								\
 	__cur == *__oldp || (*__oldp = __cur, false); })
+
+#endif
 
 /* After a failure: the choices as text, and to make them again and show it. */
 void sched_fail(void);

@@ -17,7 +17,7 @@ static int rcu_depth[MAX_TASKS];
 static struct rcu_head *rcu_queue, **rcu_tail = &rcu_queue;
 
 bool test_resched, test_contended;
-unsigned int nr_yields, test_may_not_yield;
+TASK_LOCAL unsigned int nr_yields, test_may_not_yield;
 void (*yield_hook)(void);
 
 static unsigned int me(void)
@@ -125,6 +125,50 @@ void mutex_unlock(struct mutex *lock)
 	lock->owner = 0;
 }
 
+static bool is_left(const void *arg)
+{
+	const struct gate *gate = arg;
+
+	return !gate->in;
+}
+
+static bool is_over(const void *arg)
+{
+	const struct gate *gate = arg;
+
+	return !gate->waits_for;
+}
+
+void gate_enter(struct gate *gate)
+{
+	sched_mb();
+	gate->in |= me();
+}
+
+void gate_leave(struct gate *gate)
+{
+	sched_mb();
+	gate->in &= ~me();
+	gate->waits_for &= ~me();
+}
+
+void gate_synchronize(struct gate *gate)
+{
+	sched_mb();
+	gate->waits_for = gate->in;
+	sched_wait(is_over, gate, "those who are in");
+}
+
+/* Nobody enters it before the next scheduling point. */
+void gate_shut(struct gate *gate)
+{
+	sched_wait(is_left, gate, "those who are in");
+}
+
+void gate_open(struct gate *gate)
+{
+}
+
 void test_assert_held(bool held, const char *file, int line, const char *what)
 {
 	if (!held)
@@ -139,11 +183,11 @@ int test_refcount_add(refcount_t *r, int nr)
 	return r->refs;
 }
 
-struct list_head *test_rcu_next(struct list_head *next)
+struct list_head *test_rcu_next(struct list_head **next)
 {
 	CHECK(rcu_read_lock_held());
 	sched_point("next in list", 0, 0);
-	return next;
+	return *next;
 }
 
 bool need_resched(void)
@@ -243,6 +287,15 @@ void test_grace_period(void)
 void rcu_barrier(void)
 {
 	test_grace_period();
+}
+
+/* Nothing is freed while the running task looks at it. */
+void test_protect_tables(void)
+{
+}
+
+void test_unprotect_tables(void)
+{
 }
 
 bool test_rcu_idle(void)

@@ -56,6 +56,18 @@ typedef u64 kvm_pfn_t;
 	type __b = (b);				\
 	__a > __b ? __a : __b; })
 
+/*
+ * What each thread has for itself, and how to add to what they share, where the
+ * tasks are threads: see threads.c.
+ */
+#ifdef TDP_THREADS
+#define TASK_LOCAL		__thread
+#else
+#define TASK_LOCAL
+#endif
+
+#define test_add(p, nr)		__atomic_add_fetch(p, nr, __ATOMIC_RELAXED)
+
 /* Checks that the kernel's configuration can leave out are made here. */
 #define CONFIG_KVM_PROVE_MMU	1
 #define CONFIG_PREEMPT_RT	0

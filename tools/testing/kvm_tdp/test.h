@@ -68,7 +68,7 @@ void rnd_seed(u64 seed);
  * often they did, and what is to happen then; tasks, by bit, that may not.
  */
 extern bool test_resched, test_contended;
-extern unsigned int nr_yields, test_may_not_yield;
+extern TASK_LOCAL unsigned int nr_yields, test_may_not_yield;
 extern void (*yield_hook)(void);
 bool test_rcu_idle(void);
 void shim_reset(void);
@@ -93,8 +93,12 @@ struct traced {
 	unsigned int nr;
 };
 
-extern struct traced traced;
+extern TASK_LOCAL struct traced traced;
 
+void test_lock(void);
+void test_unlock(void);
+void test_protect_tables(void);
+void test_unprotect_tables(void);
 void *alloc_table(int level);
 void free_unlinked(void *table);
 void table_filled_by(void *table, int by);

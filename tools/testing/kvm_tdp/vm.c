@@ -7,7 +7,7 @@
 #include "vm.h"
 
 struct vm vm;
-struct held_page *held_pages;
+TASK_LOCAL struct held_page *held_pages;
 
 /* What the backend wants to know of a table, as x86's NX mitigation does. */
 struct note {
@@ -19,6 +19,17 @@ struct note {
 };
 
 static struct note *tracked;
+
+/* As the kernel's lock for what it tracks, which orders what it knows of roots. */
+#ifdef TDP_THREADS
+static pthread_mutex_t notes_lock = PTHREAD_MUTEX_INITIALIZER;
+
+#define lock_notes()	pthread_mutex_lock(&notes_lock)
+#define unlock_notes()	pthread_mutex_unlock(&notes_lock)
+#else
+#define lock_notes()	do { } while (0)
+#define unlock_notes()	do { } while (0)
+#endif
 
 /* Pages of all generations have room, in 20 bits of pfn. */
 #define GEN_SHIFT	16
@@ -37,10 +48,12 @@ kvm_pfn_t vm_pfn(const struct mem *mem, gfn_t gfn)
 
 struct mem *vm_mem(int as_id, gfn_t gfn)
 {
+	struct kvm_memory_slot *slot;
 	struct mem *mem;
 
 	for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++) {
-		if (mem->slot && mem->slot->as_id == as_id &&
+		slot = shared_load(&mem->slot);
+		if (slot && slot->as_id == as_id &&
 		    gfn - mem->base_gfn < mem->npages)
 			return mem;
 	}
@@ -77,7 +90,7 @@ int vm_host_level(const struct mem *mem, gfn_t gfn)
 	return level;
 }
 
-static struct mem *slot_mem(const struct kvm_memory_slot *slot)
+struct mem *slot_mem(const struct kvm_memory_slot *slot)
 {
 	struct mem *mem;
 
@@ -127,7 +140,7 @@ struct kvm_tdp_root *vm_new_root(u32 key, int as_id)
 	root->pgt.root = alloc_table(root_level());
 	root->key = key;
 	root->as_id = as_id;
-	vm.nr_roots++;
+	test_add(&vm.nr_roots, 1);
 	return root;
 }
 
@@ -147,7 +160,7 @@ void kvm_arch_tdp_free_root(struct kvm_tdp_root *root)
 	free_unlinked(root->pgt.root);
 	memset(root, 0x6b, sizeof(*root));
 	free(root);
-	vm.nr_roots--;
+	test_add(&vm.nr_roots, -1);
 }
 
 void kvm_arch_tdp_root_invalidated(struct kvm_tdp_root *root)
@@ -157,7 +170,7 @@ void kvm_arch_tdp_root_invalidated(struct kvm_tdp_root *root)
 
 void kvm_arch_tdp_account_leaves(struct kvm_tdp *mmu, int level, int nr)
 {
-	vm.leaves[level - 1] += nr;
+	test_add(&vm.leaves[level - 1], nr);
 }
 
 /* The memslot that the fault has found counts. */
@@ -225,7 +238,8 @@ static void prepare(kvm_pfn_t pfn, gfn_t nr)
 		for (i = (pfn - mem->base_gfn) & (span - 1); i < mem->npages;
 		     i += span) {
 			if (mem->host[i].gen == gen)
-				mem->host[i].prepared = true;
+				__atomic_store_n(&mem->host[i].prepared, true,
+						 __ATOMIC_RELAXED);
 		}
 	}
 }
@@ -269,13 +283,13 @@ void kvm_arch_tdp_prepare_table(struct kvm_tdp_root *root,
 	note->level = level;
 	new->attr = model_pinned();
 	new->note = note;
-	vm.nr_notes++;
+	test_add(&vm.nr_notes, 1);
 }
 
 static void free_note(struct note *note)
 {
 	free(note);
-	vm.nr_notes--;
+	test_add(&vm.nr_notes, -1);
 }
 
 static void untrack(struct note *note)
@@ -295,15 +309,18 @@ void kvm_arch_tdp_table_linked(struct kvm_tdp *mmu, void *data, bool linked)
 	if (!note)
 		return;
 	sched_point("table linked", 0, 0);
+	lock_notes();
 	if (!linked || note->state == NOTE_GONE) {
 		free_note(note);
-		return;
+		goto out;
 	}
 	CHECK(note->state == NOTE_NEW);
 	note->state = NOTE_TRACKED;
 	for (link = &tracked; *link; link = &(*link)->next)
 		;
 	*link = note;
+out:
+	unlock_notes();
 }
 
 void kvm_arch_tdp_table_removed(struct kvm_tdp *mmu, void *data)
@@ -312,33 +329,42 @@ void kvm_arch_tdp_table_removed(struct kvm_tdp *mmu, void *data)
 
 	lockdep_assert_held(&mmu->kvm->mmu_lock);
 	sched_point("table removed", 0, 0);
+	lock_notes();
 	if (note->state == NOTE_NEW) {
 		note->state = NOTE_GONE;
-		return;
+		goto out;
 	}
 	if (note->state == NOTE_TRACKED)
 		untrack(note);
 	free_note(note);
+out:
+	unlock_notes();
 }
 
 bool kvm_arch_tdp_next_pinned(struct kvm_tdp *mmu,
 			      struct kvm_tdp_pinned *pinned)
 {
+	struct kvm_memory_slot *slot;
 	struct note *note;
 	struct mem *mem;
 
 	sched_point("next pinned", 0, 0);
-	note = tracked;
 	lockdep_assert_held_read(&mmu->kvm->mmu_lock);
-	if (!note)
+	lock_notes();
+	note = tracked;
+	if (!note) {
+		unlock_notes();
 		return false;
+	}
 	mem = vm_mem(note->root->as_id, note->gfn);
+	slot = mem ? shared_load(&mem->slot) : NULL;
 	pinned->root = note->root;
 	pinned->gfn = note->gfn;
 	pinned->level = note->level;
-	pinned->keep = mem && kvm_slot_dirty_track_enabled(mem->slot);
+	pinned->keep = slot && kvm_slot_dirty_track_enabled(slot);
 	untrack(note);
 	kvm_tdp_hold_root(note->root);
+	unlock_notes();
 	return true;
 }
 
@@ -478,7 +504,9 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	nr_yields = 0;
 	held_pages = NULL;
 	page_freed = cpu_table_freed;
+#ifndef TDP_THREADS
 	entry_made = cpu_entry_made;
+#endif
 	entry_purged = cpu_entry_purged;
 	kvm_tdp_init(MMU, kvm);
 }

@@ -136,7 +136,7 @@ struct held_page {
 	bool dirty;
 };
 
-extern struct held_page *held_pages;
+extern TASK_LOCAL struct held_page *held_pages;
 
 /* A memslot to begin with. */
 struct mem_shape {
@@ -150,6 +150,7 @@ struct mem_shape {
 void vm_create(int nr, const struct mem_shape *shapes);
 void vm_destroy(void);
 struct mem *vm_mem(int as_id, gfn_t gfn);
+struct mem *slot_mem(const struct kvm_memory_slot *slot);
 kvm_pfn_t vm_pfn(const struct mem *mem, gfn_t gfn);
 int vm_host_level(const struct mem *mem, gfn_t gfn);
 void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables);

@@ -5,7 +5,8 @@
 /*
  * What the TDP MMU, beyond its page-table library, takes from the kernel apart
  * from KVM itself.  The tests run as tasks that hand over at known points (see
- * sched.h), so nothing here is atomic: it is in one piece between two points.
+ * sched.h), so nothing here needs to be atomic: it is in one piece between two
+ * points.  It is all the same, for the tests that run in threads.
  */
 #include <errno.h>
 
@@ -37,17 +38,17 @@ typedef struct {
 
 static inline void atomic64_set(atomic64_t *v, long long i)
 {
-	v->counter = i;
+	__atomic_store_n(&v->counter, i, __ATOMIC_RELAXED);
 }
 
 static inline long long atomic64_read(const atomic64_t *v)
 {
-	return v->counter;
+	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
 }
 
 static inline void atomic64_add(long long i, atomic64_t *v)
 {
-	v->counter += i;
+	test_add(&v->counter, i);
 }
 
 /* Reference counts; they neither come back from 0 nor drop below it. */
@@ -59,12 +60,12 @@ int test_refcount_add(refcount_t *r, int nr);
 
 static inline void refcount_set(refcount_t *r, int n)
 {
-	r->refs = n;
+	__atomic_store_n(&r->refs, n, __ATOMIC_RELAXED);
 }
 
 static inline int refcount_read(const refcount_t *r)
 {
-	return r->refs;
+	return __atomic_load_n(&r->refs, __ATOMIC_RELAXED);
 }
 
 static inline void refcount_inc(refcount_t *r)
@@ -74,11 +75,17 @@ static inline void refcount_inc(refcount_t *r)
 
 static inline bool __must_check refcount_inc_not_zero(refcount_t *r)
 {
+	int refs;
+
 	sched_point("refcount_inc_not_zero", 0, 0);
-	if (!r->refs)
-		return false;
-	r->refs++;
-	return true;
+	refs = refcount_read(r);
+	while (refs) {
+		if (__atomic_compare_exchange_n(&r->refs, &refs, refs + 1,
+						false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
 }
 
 static inline bool __must_check refcount_dec_and_test(refcount_t *r)
@@ -111,14 +118,14 @@ static inline void list_add_rcu(struct list_head *new, struct list_head *head)
 	new->next = head->next;
 	new->prev = head;
 	head->next->prev = new;
-	head->next = new;
+	__atomic_store_n(&head->next, new, __ATOMIC_RELEASE);
 }
 
 static inline void list_del_rcu(struct list_head *entry)
 {
 	sched_point("list_del", 0, 0);
 	entry->next->prev = entry->prev;
-	entry->prev->next = entry->next;
+	__atomic_store_n(&entry->prev->next, entry->next, __ATOMIC_RELAXED);
 	entry->prev = NULL;
 }
 
@@ -132,10 +139,10 @@ static inline void list_del_rcu(struct list_head *entry)
 	     pos = list_next_entry(pos, member))
 
 /* Asserts that who walks the list is a reader, and lets others change it. */
-struct list_head *test_rcu_next(struct list_head *next);
+struct list_head *test_rcu_next(struct list_head **next);
 
 #define list_entry_rcu(ptr, type, member) \
-	list_entry(test_rcu_next(ptr), type, member)
+	list_entry(test_rcu_next(&(ptr)), type, member)
 
 #define list_for_each_entry_from_rcu(pos, head, member)			\
 	for (; &pos->member != (head);					\
@@ -150,6 +157,30 @@ struct list_head *test_rcu_next(struct list_head *next);
  * Locks know who holds them.  As the kernel's, an rwlock lets no new reader in
  * while a writer waits.
  */
+#ifdef TDP_THREADS
+
+#include <pthread.h>
+
+typedef struct {
+	const char *name;
+	pthread_rwlock_t lock;
+	unsigned int waiters;
+	unsigned int writers_wait;
+	bool readers[MAX_TASKS];
+	bool writer[MAX_TASKS];
+} rwlock_t;
+
+struct mutex {
+	pthread_mutex_t lock;
+	bool owner[MAX_TASKS];
+};
+
+typedef struct mutex spinlock_t;
+
+#define __held_by_me(who)	((who)[task])
+
+#else
+
 typedef struct {
 	const char *name;
 	unsigned int readers;	/* tasks, by bit */
@@ -165,6 +196,10 @@ typedef struct {
 struct mutex {
 	unsigned int owner;
 };
+
+#define __held_by_me(who)	(!!((who) & BIT(task)))
+
+#endif
 
 void read_lock(rwlock_t *lock);
 void read_unlock(rwlock_t *lock);
@@ -183,9 +218,9 @@ void test_assert_held(bool held, const char *file, int line, const char *what);
 	test_assert_held(held, __FILE__, __LINE__, what)
 
 #define lockdep_assert_held_read(lock) \
-	__lockdep_assert((lock)->readers & BIT(task), #lock " held for read")
+	__lockdep_assert(__held_by_me((lock)->readers), #lock " held for read")
 #define lockdep_assert_held_write(lock) \
-	__lockdep_assert((lock)->writer & BIT(task), #lock " held for write")
+	__lockdep_assert(__held_by_me((lock)->writer), #lock " held for write")
 #define lockdep_assert_held(lock) \
 	__lockdep_assert(_Generic((lock),				\
 		rwlock_t *: test_rwlock_held,				\
@@ -193,13 +228,33 @@ void test_assert_held(bool held, const char *file, int line, const char *what);
 
 static inline bool test_rwlock_held(const rwlock_t *lock)
 {
-	return (lock->readers | lock->writer) & BIT(task);
+	return __held_by_me(lock->readers) || __held_by_me(lock->writer);
 }
 
 static inline bool test_mutex_held(const struct mutex *lock)
 {
-	return lock->owner & BIT(task);
+	return __held_by_me(lock->owner);
 }
+
+/*
+ * What somebody is in, as an SRCU read-side critical section, and somebody else
+ * waits for.  A synchronization lets new ones in, a shut gate does not.
+ */
+struct gate {
+#ifdef TDP_THREADS
+	pthread_rwlock_t lock;
+	unsigned long sections[MAX_TASKS];
+#else
+	unsigned int in;	/* tasks, by bit */
+	unsigned int waits_for;
+#endif
+};
+
+void gate_enter(struct gate *gate);
+void gate_leave(struct gate *gate);
+void gate_synchronize(struct gate *gate);
+void gate_shut(struct gate *gate);
+void gate_open(struct gate *gate);
 
 /* RCU, beside what tdp_deps_user.h has. */
 bool rcu_read_lock_held(void);
