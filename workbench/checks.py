@@ -474,7 +474,6 @@ def host_tests(src):
     return _host_run(place, "check", "tests on the host", "3 minutes") + \
         _host_run(place, "litmus", "litmus tests", "some seconds", None, model) + \
         _host_run(place, "tsan", "operations in threads under ThreadSanitizer", "half a minute") + \
-        _host_run(place, "coverage", "what the tests reach", "2 minutes", key) + \
         _host_run(place, "mutants", "sabotages of the code on the host", "5 minutes", key)
 
 

@@ -69,7 +69,7 @@ void s390_replace_and_purge(tdp_pte_t *ptep, tdp_pte_t new)
 
 bool model_races(void)
 {
-	return tf == formats;
+	return tf == formats && race_bound > 1;
 }
 
 bool model_operates(void)
