@@ -11,7 +11,7 @@
 #include "sched.h"
 #include "shim.h"
 
-#define PAGE_BYTES	(1ul << PAGE_SHIFT)
+#define PAGE_BYTES	BIT(PAGE_SHIFT)
 #define NR_PAGES	32768u
 /* Where tables seem to be; below 4 GiB for the toy's 32-bit entries. */
 #define POOL_PHYS	0x40000000ull

@@ -170,6 +170,7 @@ enum model_breaks {
 	BREAKS_MEMORY,		/* memory and its attributes */
 	BREAKS_SIZE,		/* nor may the size of what is mapped */
 };
+
 enum model_breaks model_breaks(void);
 /* Attributes of leaves, all bits that those can have, attributes of tables. */
 u64 model_attr(void);

@@ -558,8 +558,8 @@ static bool maps_old_page(void)
 	return s.pte == 1;
 }
 
-/**
- * struct shape - a litmus test
+/*
+ * A litmus test
  * @name: its name
  * @seen: where its outcome is seen: S without buffers, T with all stores in
  *	  order, P with stores to one address in order
