@@ -700,6 +700,48 @@ static void test_break_block_lost(void)
 	tree_destroy(&t);
 }
 
+/* What lies beside an entry that is to be made is others' as well as this walk's. */
+static void test_break_private(void)
+{
+	gfn_t span = model_span(2);
+	struct tdp_gather g;
+	struct tdp_iter iter;
+	struct tree t;
+
+	if (model_breaks() != BREAKS_SIZE || root_level() < 2 ||
+	    !model_leaf_allowed(2) || tdp_fmt_end_gfn(fmt) < 2 * span)
+		test_skip("no such leaves");
+	tree_init(&t);
+	tree_set(&t, 0, 2, tdp_pte_make_leaf(fmt, 0, 2, TDP_YOUNG, 0),
+		 TDP_SHARED);
+	tree_set(&t, span, 1, tdp_pte_none(fmt), TDP_SHARED);
+	tdp_gather_init(&g);
+
+	rcu_read_lock();
+	stand(&t, &iter, 0, 2);
+	CHECK(tdp_iter_split(&iter, &g, NEW_TABLE(alloc_table(1), 0), false));
+	CHECK(g.nr_broken == 1);
+
+	stand(&t, &iter, span, 1);
+	others_pte = model_annotated(7);
+	store_hook = others_store;
+	CHECK(!tdp_iter_set(&iter, &g, tdp_pte_make_leaf(fmt, 1, 1, 0, 0),
+			    TDP_SHARED));
+	store_hook = NULL;
+	CHECK(*iter.ptep == others_pte);
+	*iter.ptep = tdp_pte_none(fmt);
+
+	tdp_gather_make(&t.pgt, &g);
+	t.gather.tables += g.tables;
+	t.gather.leaves[0] += g.leaves[0];
+	t.gather.leaves[1] += g.leaves[1];
+	t.gather.levels |= g.levels;
+	check_counts(&t);
+	tdp_gather_flushed(&g);
+	rcu_read_unlock();
+	tree_destroy(&t);
+}
+
 const struct test pte_tests[] = {
 	{ "pte_change", test_pairs },
 	{ "pte_lost", test_lost },
@@ -709,6 +751,7 @@ const struct test pte_tests[] = {
 	{ "pte_same_table", test_same_table },
 	{ "pte_bugs", test_bugs },
 	{ "pte_split", test_split },
+	{ "pte_break_private", test_break_private },
 	{ "pte_break_lost", test_break_lost },
 	{ "pte_break_block_lost", test_break_block_lost },
 	{ }

@@ -414,7 +414,7 @@ int __kvm_mmu_topup_memory_cache(struct kvm_mmu_memory_cache *mc, int capacity,
 		if (alloc_fails())
 			return mc->nobjs >= min ? 0 : -ENOMEM;
 		/* As large as the largest, but for the root. */
-		table = alloc_table(min(2, root_level()));
+		table = alloc_table(root_level() > 2 ? 2 : 1);
 		/* What the last user of the page left there. */
 		if (mc->gfp_custom)
 			memset(table, 0x55,
