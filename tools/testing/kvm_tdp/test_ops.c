@@ -643,9 +643,109 @@ static void test_release(void)
 	vm_destroy();
 }
 
+/* The first of some blocks of the second level, or a skip. */
+static gfn_t some_blocks(struct mem *mem, unsigned int nr)
+{
+	gfn_t span = root_level() > 1 ? model_span(2) : 0;
+	gfn_t start = span ? (mem->base_gfn + span - 1) & ~(span - 1) : 0;
+
+	if (max_leaf_level() < 2 ||
+	    start + nr * span > mem->base_gfn + mem->npages) {
+		vm_destroy();
+		map_free();
+		test_skip("too small");
+	}
+	mem->max_level = 2;
+	return start;
+}
+
+static gfn_t first_block;
+
+/* Other than to look at the next entry: not while the first is broken. */
+static void check_made(gfn_t gfn)
+{
+	int level = 2;
+	tdp_pte_t *pte = pgt_find(&vm.cpus[0].root->pgt, first_block, &level);
+
+	CHECK(gfn < first_block + 2 * model_span(2) ||
+	      tdp_pte_kind(fmt, *pte, level) != TDP_FROZEN,
+	      "vCPUs wait for what takes its time");
+}
+
+/* The first block is recovered; of others one is mapped in part, some cannot be. */
+static void check_recover_broken(bool in_part)
+{
+	struct mem *mem = &vm.mem[0];
+	gfn_t span, gfn;
+	int i;
+
+	set_up(false);
+	first_block = some_blocks(mem, 4);
+	span = model_span(2);
+	for (gfn = first_block; gfn < first_block + span; gfn++)
+		map_cached(mem, gfn, 1);
+	for (i = 1; i < 4; i++) {
+		gfn = first_block + i * span;
+		map_cached(mem, gfn, 1);
+		mem->host[gfn + span - 1 - mem->base_gfn].readonly = !in_part;
+	}
+	slow_hook = check_made;
+	op_recover(mem);
+	slow_hook = NULL;
+	for (i = 0; i < 4; i++)
+		CHECK(level_of(first_block + i * span) ==
+		      (!i || in_part ? 2 : 1));
+	vm_destroy();
+	map_free();
+}
+
+static void test_recover_broken(void)
+{
+	check_recover_broken(false);
+	check_recover_broken(true);
+}
+
+/* A block that the backend does not want is left to faults. */
+static void test_recover_refused(void)
+{
+	struct mem *mem = &vm.mem[0];
+	int level = 2;
+	tdp_pte_t *pte;
+	gfn_t gfn;
+
+	set_up(false);
+	gfn = some_blocks(mem, 1);
+	map_cached(mem, gfn, 1);
+	vm.no_blocks = true;
+	op_recover(mem);
+	pte = pgt_find(&vm.cpus[0].root->pgt, gfn, &level);
+	CHECK(level == 2 && tdp_pte_kind(fmt, *pte, 2) == TDP_NONE);
+	CHECK(!vm.leaves[0] && !vm.leaves[1]);
+	vm_destroy();
+	map_free();
+}
+
+/* Who meets a frozen entry goes back to the guest before anything else. */
+static void test_fast_frozen(void)
+{
+	struct cpu *cpu = set_up_small(0, 1);
+	tdp_pte_t *pte, old;
+	int level = 1;
+
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	pte = pgt_find(&cpu->root->pgt, 0, &level);
+	old = *pte;
+	*pte = tdp_pte_frozen(fmt);
+	CHECK(op_fast_fault(cpu, 0, TEST_W) == KVM_TDP_RETRY);
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_RETRY);
+	*pte = old;
+	vm_destroy();
+}
+
 const struct test ops_tests[] = {
 	{ "ops_bounds", test_bounds, .operates = true },
 	{ "ops_fast_tries", test_fast_tries, .operates = true },
+	{ "ops_fast_frozen", test_fast_frozen, .operates = true },
 	{ "ops_beyond", test_beyond, .operates = true },
 	{ "ops_other_page", test_other_page, .operates = true },
 	{ "ops_no_vcpus", test_no_vcpus, .operates = true },
@@ -653,6 +753,8 @@ const struct test ops_tests[] = {
 	{ "ops_release", test_release, .operates = true },
 	{ "ops_split", test_split_sizes, .operates = true },
 	{ "ops_recover", test_recover_sizes, .operates = true },
+	{ "ops_recover_broken", test_recover_broken, .operates = true },
+	{ "ops_recover_refused", test_recover_refused, .operates = true },
 	{ "ops_plain", test_plain, .operates = true },
 	{ "ops_yields", test_yields, .operates = true },
 	{ "ops_nomem", test_nomem, .operates = true },

@@ -601,32 +601,48 @@ static void test_split(void)
 	}
 }
 
+/* What a walk owes is the tree's. */
+static void settle(struct tree *t, struct tdp_gather *g)
+{
+	int i;
+
+	t->gather.tables += g->tables;
+	for (i = 0; i < root_level(); i++)
+		t->gather.leaves[i] += g->leaves[i];
+	t->gather.levels |= g->levels;
+	tdp_gather_flushed(g);
+}
+
 /*
  * Someone else removes the table in which an entry is broken: who broke it takes
- * back what it would have become.
+ * back what it would have become.  With @old at level @at, the entry at @level
+ * becomes @new, or a table of smaller leaves if that is NULL.
  */
-static void check_break_lost(int level, tdp_pte_t old, bool split)
+static void check_break_lost(int at, tdp_pte_t old, int level,
+			     const tdp_pte_t *new)
 {
 	struct tdp_gather mine, others;
 	struct tdp_iter iter, above;
+	tdp_pte_t *lowest;
 	struct tree t;
-	int i;
 
 	tree_init(&t);
-	tree_set(&t, 0, level, old, TDP_SHARED);
+	tree_set(&t, 0, at, old, TDP_SHARED);
+	lowest = tree_find(&t, 0, &at);
 	tdp_gather_init(&mine);
 	tdp_gather_init(&others);
 
 	rcu_read_lock();
 	stand(&t, &iter, 0, level);
-	if (split)
+	if (new)
+		CHECK(tdp_iter_set(&iter, &mine, *new, TDP_SHARED));
+	else
 		CHECK(tdp_iter_split(&iter, &mine,
 				     NEW_TABLE(alloc_table(level - 1), 0),
 				     false));
-	else
-		CHECK(tdp_iter_set(&iter, &mine, tdp_pte_none(fmt),
-				   TDP_SHARED));
 	CHECK(mine.nr_broken == 1);
+	/* A table that goes is not taken apart while CPUs wait. */
+	CHECK(at == level || *lowest == old);
 
 	stand(&t, &above, 0, level + 1);
 	CHECK(set_and_make(&above, &others, tdp_pte_none(fmt), TDP_SHARED));
@@ -635,18 +651,16 @@ static void check_break_lost(int level, tdp_pte_t old, bool split)
 	CHECK(*iter.ptep == tdp_pte_frozen(fmt), "a removed entry was made");
 
 	/* Between the two nothing is left. */
-	t.gather.tables += mine.tables + others.tables;
-	for (i = 0; i < root_level(); i++)
-		t.gather.leaves[i] += mine.leaves[i] + others.leaves[i];
+	settle(&t, &mine);
+	settle(&t, &others);
 	check_counts(&t);
-	tdp_gather_flushed(&mine);
-	tdp_gather_flushed(&others);
 	rcu_read_unlock();
 	tree_destroy(&t);
 }
 
 static void test_break_lost(void)
 {
+	tdp_pte_t none = tdp_pte_none(fmt), leaf;
 	int level;
 
 	if (model_breaks() != BREAKS_SIZE)
@@ -654,48 +668,44 @@ static void test_break_lost(void)
 	for (level = 1; level < root_level(); level++) {
 		if (!model_leaf_allowed(level))
 			continue;
-		check_break_lost(level, tdp_pte_make_leaf(fmt, 0, level,
-							  TDP_YOUNG, 0), false);
+		leaf = tdp_pte_make_leaf(fmt, 0, level, TDP_YOUNG, 0);
+		check_break_lost(level, leaf, level, &none);
 		if (level > 1)
-			check_break_lost(level,
-					 tdp_pte_make_leaf(fmt, 0, level,
-							   TDP_YOUNG, 0), true);
+			check_break_lost(level, leaf, level, NULL);
 	}
 }
 
-/* The same for a block that takes the place of a table. */
+/* A block takes the place of a table. */
 static void test_break_block_lost(void)
 {
-	struct tdp_gather mine, others;
-	struct tdp_iter iter, above;
-	struct tree t;
-	int i;
+	tdp_pte_t leaf = tdp_pte_make_leaf(fmt, 0, 1, TDP_YOUNG, 0), block;
 
 	if (model_breaks() != BREAKS_SIZE || root_level() < 3 ||
 	    !model_leaf_allowed(2))
 		test_skip("no such blocks");
+	block = tdp_pte_make_leaf(fmt, 0, 2, TDP_YOUNG, 0);
+	check_break_lost(1, leaf, 2, &block);
+}
+
+/* An entry for which there is no room stays as it is: nobody would make it. */
+static void test_break_full(void)
+{
+	tdp_pte_t leaf = tdp_pte_make_leaf(fmt, 0, 1, TDP_YOUNG, 0);
+	struct tdp_gather g = {};
+	struct tdp_iter iter;
+	struct tree t;
+
+	if (model_breaks() == BREAKS_NOTHING)
+		test_skip("breaks nothing");
 	tree_init(&t);
-	tree_set(&t, 0, 1, tdp_pte_make_leaf(fmt, 0, 1, TDP_YOUNG, 0),
-		 TDP_SHARED);
-	tdp_gather_init(&mine);
-	tdp_gather_init(&others);
+	tree_set(&t, 0, 1, leaf, TDP_SHARED);
 
 	rcu_read_lock();
-	stand(&t, &iter, 0, 2);
-	CHECK(tdp_iter_set(&iter, &mine,
-			   tdp_pte_make_leaf(fmt, 0, 2, TDP_YOUNG, 0),
-			   TDP_SHARED));
-	stand(&t, &above, 0, 3);
-	CHECK(set_and_make(&above, &others, tdp_pte_none(fmt), TDP_SHARED));
-	tdp_gather_make(&t.pgt, &mine);
-	CHECK(*iter.ptep == tdp_pte_frozen(fmt), "a removed entry was made");
-
-	t.gather.tables += mine.tables + others.tables;
-	for (i = 0; i < root_level(); i++)
-		t.gather.leaves[i] += mine.leaves[i] + others.leaves[i];
-	check_counts(&t);
-	tdp_gather_flushed(&mine);
-	tdp_gather_flushed(&others);
+	stand(&t, &iter, 0, 1);
+	g.nr_broken = TDP_MAX_BROKEN;
+	expect_warnings = 1;
+	CHECK(!tdp_iter_set(&iter, &g, tdp_pte_none(fmt), TDP_SHARED));
+	CHECK(!expect_warnings && *iter.ptep == leaf);
 	rcu_read_unlock();
 	tree_destroy(&t);
 }
@@ -732,12 +742,8 @@ static void test_break_private(void)
 	*iter.ptep = tdp_pte_none(fmt);
 
 	tdp_gather_make(&t.pgt, &g);
-	t.gather.tables += g.tables;
-	t.gather.leaves[0] += g.leaves[0];
-	t.gather.leaves[1] += g.leaves[1];
-	t.gather.levels |= g.levels;
+	settle(&t, &g);
 	check_counts(&t);
-	tdp_gather_flushed(&g);
 	rcu_read_unlock();
 	tree_destroy(&t);
 }
@@ -754,5 +760,6 @@ const struct test pte_tests[] = {
 	{ "pte_break_private", test_break_private },
 	{ "pte_break_lost", test_break_lost },
 	{ "pte_break_block_lost", test_break_block_lost },
+	{ "pte_break_full", test_break_full },
 	{ }
 };

@@ -331,31 +331,6 @@ static void check_leaf(const struct kvm_tdp_root *root, tdp_pte_t pte,
 	}
 }
 
-static void check_table(const struct kvm_tdp_root *root, tdp_pte_t *table,
-			gfn_t gfn, int level)
-{
-	int i;
-
-	for (i = 0; i < 1 << model_nr_bits(level); i++) {
-		switch (tdp_pte_kind(fmt, table[i], level)) {
-		case TDP_NONE:
-		case TDP_ANNOTATED:
-			break;
-		case TDP_FROZEN:
-			CHECK(false, "gfn %llx is left frozen", gfn);
-			break;
-		case TDP_TABLE:
-			check_table(root, tdp_pte_table(fmt, table[i]), gfn,
-				    level - 1);
-			break;
-		case TDP_LEAF:
-			check_leaf(root, table[i], gfn, level);
-			break;
-		}
-		gfn += model_span(level);
-	}
-}
-
 /* All are done: what is mapped may be, and what may be can be mapped. */
 static void check_end(void)
 {
@@ -365,7 +340,7 @@ static void check_end(void)
 	int nr_valid = 0;
 
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
-		check_table(root, root->pgt.root, 0, root_level());
+		vm_check_leaves(root, check_leaf);
 		nr_valid += !root->invalid;
 	}
 	CHECK(nr_valid <= 1, "two roots are the same");

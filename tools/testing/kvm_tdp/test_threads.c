@@ -222,31 +222,6 @@ static void check_leaf(const struct kvm_tdp_root *root, tdp_pte_t pte,
 	}
 }
 
-static void check_table(const struct kvm_tdp_root *root, tdp_pte_t *table,
-			gfn_t gfn, int level)
-{
-	int i;
-
-	for (i = 0; i < 1 << model_nr_bits(level); i++) {
-		switch (tdp_pte_kind(fmt, table[i], level)) {
-		case TDP_NONE:
-		case TDP_ANNOTATED:
-			break;
-		case TDP_FROZEN:
-			CHECK(false, "gfn %llx is left frozen", gfn);
-			break;
-		case TDP_TABLE:
-			check_table(root, tdp_pte_table(fmt, table[i]), gfn,
-				    level - 1);
-			break;
-		case TDP_LEAF:
-			check_leaf(root, table[i], gfn, level);
-			break;
-		}
-		gfn += model_span(level);
-	}
-}
-
 static void run_round(void)
 {
 	gfn_t npages = 2 * model_span(min(max_leaf_level(), 2));
@@ -271,7 +246,7 @@ static void run_round(void)
 		CHECK(!pthread_join(t->id, NULL));
 
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link)
-		check_table(root, root->pgt.root, 0, root_level());
+		vm_check_leaves(root, check_leaf);
 	test_grace_period();
 	vm_check_counts();
 	vm_destroy();

@@ -8,6 +8,7 @@
 
 struct vm vm;
 TASK_LOCAL struct held_page *held_pages;
+void (*slow_hook)(gfn_t gfn);
 
 /* What the backend wants to know of a table, as x86's NX mitigation does. */
 struct note {
@@ -221,6 +222,8 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn)
 {
 	lockdep_assert_held_read(&kvm->mmu_lock);
+	if (slow_hook)
+		slow_hook(gfn);
 	if (kvm_slot_dirty_track_enabled(slot))
 		return 1;
 	return vm_host_level(slot_mem(slot), gfn);
@@ -261,8 +264,13 @@ bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
 	lockdep_assert_held_read(&kvm->mmu_lock);
 	CHECK(rcu_read_lock_held());
 	sched_point("prepare block of pfn %llx, level %llu", pfn, level);
-	if (!full)
+	if (vm.no_blocks)
+		return false;
+	if (!full) {
+		if (slow_hook)
+			slow_hook(-1ull);
 		prepare(pfn & ~(model_span(level) - 1), model_span(level));
+	}
 	return true;
 }
 
@@ -499,6 +507,8 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	vm.fail_alloc = 0;
 	vm.nx = false;
 	vm.clear_shared = true;
+	vm.no_blocks = false;
+	slow_hook = NULL;
 	tracked = NULL;
 	ops_reset();
 	nr_yields = 0;
@@ -509,6 +519,41 @@ void vm_create(int nr, const struct mem_shape *shapes)
 #endif
 	entry_purged = cpu_entry_purged;
 	kvm_tdp_init(MMU, kvm);
+}
+
+static void check_leaves(const struct kvm_tdp_root *root, tdp_pte_t *table,
+			 gfn_t gfn, int level,
+			 void (*check)(const struct kvm_tdp_root *root,
+				       tdp_pte_t pte, gfn_t gfn, int level))
+{
+	int i;
+
+	for (i = 0; i < 1 << model_nr_bits(level); i++) {
+		switch (tdp_pte_kind(fmt, table[i], level)) {
+		case TDP_NONE:
+		case TDP_ANNOTATED:
+			break;
+		case TDP_FROZEN:
+			CHECK(false, "gfn %llx is left frozen", gfn);
+			break;
+		case TDP_TABLE:
+			check_leaves(root, tdp_pte_table(fmt, table[i]), gfn,
+				     level - 1, check);
+			break;
+		case TDP_LEAF:
+			check(root, table[i], gfn, level);
+			break;
+		}
+		gfn += model_span(level);
+	}
+}
+
+/* When all is done, all leaves of a root are checked, and nothing is frozen. */
+void vm_check_leaves(const struct kvm_tdp_root *root,
+		     void (*check)(const struct kvm_tdp_root *root,
+				   tdp_pte_t pte, gfn_t gfn, int level))
+{
+	check_leaves(root, root->pgt.root, 0, root_level(), check);
 }
 
 /* What is accounted is what is there, in all roots. */

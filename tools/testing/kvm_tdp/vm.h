@@ -105,6 +105,7 @@ struct cpu {
  * @fail_alloc: allocations fail with a probability of one in so many
  * @nx: huge leaves are not executable
  * @clear_shared: the log is cleared with mmu_lock held for read
+ * @no_blocks: the backend does not want recovered blocks
  */
 struct vm {
 	struct kvm kvm;
@@ -116,9 +117,13 @@ struct vm {
 	unsigned int fail_alloc;
 	bool nx;
 	bool clear_shared;
+	bool no_blocks;
 };
 
 extern struct vm vm;
+
+/* Called before what takes its time, for one gfn or, -1, for a whole block. */
+extern void (*slow_hook)(gfn_t gfn);
 
 #define MMU	(&vm.kvm.tdp)
 
@@ -156,6 +161,9 @@ int vm_host_level(const struct mem *mem, gfn_t gfn);
 void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables);
 struct kvm_tdp_root *vm_new_root(u32 key, int as_id);
 void vm_check_counts(void);
+void vm_check_leaves(const struct kvm_tdp_root *root,
+		     void (*check)(const struct kvm_tdp_root *root,
+				   tdp_pte_t pte, gfn_t gfn, int level));
 
 /* cpu.c: what hardware does. */
 #define HW_FAULT	0
