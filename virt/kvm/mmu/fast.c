@@ -43,13 +43,12 @@ static int kvm_tdp_fast_fix(struct kvm_vcpu *vcpu, struct tdp_iter *iter,
 	int try;
 
 	for (try = 0; try < KVM_TDP_FAST_TRIES; try++) {
+		enum tdp_kind kind = tdp_iter_kind(iter);
 		tdp_pte_t old = iter->old, new;
 
-		/* Its owner may need the time, and the page is of no use. */
-		if (tdp_iter_kind(iter) == TDP_FROZEN)
-			return KVM_TDP_RETRY;
-		if (tdp_iter_kind(iter) != TDP_LEAF)
-			return KVM_TDP_SLOW;
+		/* The owner of a frozen entry may need the time. */
+		if (kind != TDP_LEAF)
+			return kind == TDP_FROZEN ? KVM_TDP_RETRY : KVM_TDP_SLOW;
 		if (tdp_pte_allows(fmt, old, access))
 			return KVM_TDP_SPURIOUS;
 

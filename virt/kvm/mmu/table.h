@@ -105,8 +105,6 @@ static inline bool tdp_gather_has_broken(const struct tdp_gather *gather)
  */
 static inline bool tdp_gather_is_empty(const struct tdp_gather *gather)
 {
-	if (TDP_REPLACE_FLUSHES && gather->removed)
-		return false;
 	return gather->flush == TDP_FLUSH_NOTHING && !gather->tables &&
 	       !gather->levels;
 }
