@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The hardware of a vCPU: it caches every entry that it sees, at every level,
- * and uses what it has cached until it is flushed.  And the oracle, which knows
- * what must not be cached, or used, any more.
+ * and uses what it has cached until it is flushed, whatever roots it uses in the
+ * meantime.  And the oracle, which knows what must not be cached, or used, any
+ * more.
  */
 #include "vm.h"
 
@@ -11,13 +12,47 @@ static bool covers(const struct cached *c, gfn_t gfn)
 	return gfn - c->gfn < model_span(c->level);
 }
 
+static int vmid_of(const struct kvm_tdp_root *root)
+{
+	int vmid;
+
+	for (vmid = 0; vmid < NR_VMIDS; vmid++) {
+		if (vm.vmids[vmid] == root)
+			return vmid;
+	}
+	CHECK(false, "a root without a VMID is used");
+	return -1;
+}
+
+/* What KVM can flush: VMIDs are of roots that are there. */
+static bool reached(const struct cached *c, int as_id)
+{
+	const struct kvm_tdp_root *root = vm.vmids[c->vmid];
+
+	return root && (as_id < 0 || root->as_id == as_id);
+}
+
+/* The root by which it can be used, now or when its CPU gets back to it. */
+static const struct kvm_tdp_root *usable_by(const struct cached *c)
+{
+	const struct kvm_tdp_root *root = vm.vmids[c->vmid];
+
+	return root && !root->invalid && root->refs.refs ? root : NULL;
+}
+
+/* What is known of virtual addresses goes first. */
 static struct cached *lookup(struct cpu *cpu, gfn_t gfn, bool table)
 {
+	int vmid = vmid_of(cpu->root);
 	struct cached *c, *best = NULL;
 
 	for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
-		if (hw_view(c->pte, c->level).table == table &&
-		    covers(c, gfn) && (!best || c->level < best->level))
+		if (c->vmid != vmid || !covers(c, gfn) ||
+		    hw_view(c->pte, c->level).table != table)
+			continue;
+		if (c->combined)
+			return c;
+		if (!best || c->level < best->level)
 			best = c;
 	}
 	return best;
@@ -30,12 +65,14 @@ static void drop(struct cpu *cpu, struct cached *c)
 
 /* Hardware does not keep two translations of a page of the same size. */
 static void cache(struct cpu *cpu, gfn_t gfn, int level, const tdp_pte_t *from,
-		  tdp_pte_t pte)
+		  tdp_pte_t pte, bool combined)
 {
+	int vmid = vmid_of(cpu->root);
 	struct cached *c;
 
 	for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
-		if (c->level == level && covers(c, gfn))
+		if (c->level == level && c->vmid == vmid &&
+		    c->combined == combined && covers(c, gfn))
 			break;
 	}
 	if (c == cpu->cached + cpu->nr) {
@@ -49,22 +86,56 @@ static void cache(struct cpu *cpu, gfn_t gfn, int level, const tdp_pte_t *from,
 		.from = from,
 		.pte = pte,
 		.level = level,
+		.vmid = vmid,
+		.combined = combined,
 	};
 }
 
-/* A flush of leaves reaches no tables, and only leaves of the right level. */
-void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, int level, bool tables)
+static void cache_leaf(struct cpu *cpu, gfn_t gfn, int level,
+		       const tdp_pte_t *from, tdp_pte_t pte)
+{
+	cache(cpu, gfn, level, from, pte, false);
+	if (model_tlb() & TLB_COMBINES)
+		cache(cpu, gfn, level, from, pte, true);
+}
+
+/*
+ * A flush of leaves reaches no tables, and only leaves of the right level.  None
+ * by gfn reaches what is combined.
+ */
+void cpu_flush(struct cpu *cpu, int as_id, gfn_t start, gfn_t end, int level,
+	       bool tables)
 {
 	struct cached *c = cpu->cached;
 
 	while (c < cpu->cached + cpu->nr) {
-		if (c->gfn < end && c->gfn + model_span(c->level) > start &&
+		if (reached(c, as_id) && !c->combined &&
+		    c->gfn < end && c->gfn + model_span(c->level) > start &&
 		    (!level || c->level == level) &&
 		    (tables || !hw_view(c->pte, c->level).table))
 			drop(cpu, c);
 		else
 			c++;
 	}
+	cpu->flushes++;
+}
+
+void cpu_flush_combined(struct cpu *cpu, int as_id)
+{
+	struct cached *c = cpu->cached;
+
+	while (c < cpu->cached + cpu->nr) {
+		if (reached(c, as_id) && c->combined)
+			drop(cpu, c);
+		else
+			c++;
+	}
+	cpu->flushes++;
+}
+
+/* A walk that is under way comes to nothing. */
+void cpu_exit(struct cpu *cpu)
+{
 	cpu->flushes++;
 }
 
@@ -169,10 +240,14 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 		CHECK(!v.bad || tdp_pte_kind(fmt, pte, level) == TDP_ANNOTATED,
 		      "CPU%d: misconfigured %llx", (int)(cpu - vm.cpus),
 		      (u64)pte);
-		if (!(v.access & access))
+		if (!(v.access & access)) {
+			if (model_tlb() & (v.access ? TLB_KEEPS_FAULTS :
+						      TLB_CACHES_INVALID))
+				cache_leaf(cpu, gfn, level, entry, pte);
 			return HW_FAULT;
+		}
 		if (v.table) {
-			cache(cpu, gfn, level, entry, pte);
+			cache(cpu, gfn, level, entry, pte, false);
 			table = tdp_phys_to_table(v.phys);
 			continue;
 		}
@@ -190,7 +265,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 				cpu->pml[cpu->nr_pml++] = gfn;
 			}
 		}
-		cache(cpu, gfn, level, entry, new);
+		cache_leaf(cpu, gfn, level, entry, new);
 		check_prepared(cpu, gfn, level);
 		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
 		return HW_DONE;
@@ -221,15 +296,16 @@ int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			return HW_DONE;
 		}
 		/* What is cached decides, and stays if KVM does not flush it. */
-		if (c && model_breaks() != BREAKS_NOTHING &&
+		if (c && (model_tlb() & TLB_KEEPS_FAULTS) &&
 		    !(hw_view(c->pte, c->level).access & access))
 			return HW_FAULT;
 		r = walk(cpu, gfn, access);
 	} while (r < 0);
 
+	if (model_tlb() & TLB_KEEPS_FAULTS)
+		return r;
 	/* A fault drops what led to it. */
-	while (model_breaks() == BREAKS_NOTHING &&
-	       r == HW_FAULT && (c = lookup(cpu, gfn, false)))
+	while (r == HW_FAULT && (c = lookup(cpu, gfn, false)))
 		drop(cpu, c);
 	return r;
 }
@@ -245,7 +321,8 @@ void cpu_table_freed(void *table)
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
 			struct view v = hw_view(c->pte, c->level);
 
-			CHECK(!v.table || tdp_phys_to_table(v.phys) != table,
+			CHECK(!v.table || tdp_phys_to_table(v.phys) != table ||
+			      !usable_by(c),
 			      "a table is freed that CPU%d has cached",
 			      (int)(cpu - vm.cpus));
 		}
@@ -292,12 +369,12 @@ void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level)
 	if (model_breaks() == BREAKS_NOTHING)
 		return;
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
-		if (!cpu->root || &cpu->root->pgt != pgt)
-			continue;
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+			const struct kvm_tdp_root *root = usable_by(c);
 			gfn_t span = model_span(c->level);
 
-			if (c->gfn >= end || c->gfn + span <= gfn)
+			if (!root || &root->pgt != pgt || c->gfn >= end ||
+			    c->gfn + span <= gfn)
 				continue;
 			for (i = 0; i < min(span, 4ull); i++)
 				check_conflict(cpu, c, c->gfn + i, pgt);
@@ -332,16 +409,18 @@ void cpu_entry_purged(const tdp_pte_t *ptep)
 /* A notifier has returned: nothing of the range is mapped, or cached. */
 void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
 {
-	struct kvm_tdp_root *root;
+	const struct kvm_tdp_root *root;
 	struct cpu *cpu;
 	struct cached *c;
 	gfn_t gfn;
 
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
-			CHECK(cpu->as_id != as_id ||
-			      hw_view(c->pte, c->level).table ||
-			      c->gfn >= end ||
+			struct view v = hw_view(c->pte, c->level);
+
+			root = usable_by(c);
+			CHECK(!root || root->as_id != as_id || v.table ||
+			      !v.access || c->gfn >= end ||
 			      c->gfn + model_span(c->level) <= start,
 			      "CPU%d has gfn %llx cached after it was flushed",
 			      (int)(cpu - vm.cpus), c->gfn);

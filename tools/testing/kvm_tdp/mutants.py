@@ -30,7 +30,8 @@ OWN = {"arch/x86": ["x86"], "arch/riscv": ["riscv"], "arch/arm64": ["arm64-4k", 
 # In which threads find the most; the others take their time.
 THREADS = ["toy", "x86"]
 # Which program has the tests that the entries of a file name.
-PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu", "mutants_threads.txt": "threads"}
+PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu", "mutants_kvm.txt": "mmu",
+            "mutants_threads.txt": "threads"}
 # How a program is built, other than without sanitizers.
 FLAGS = {"threads": ["SAN=-DTDP_THREADS", "COVER=-fsanitize=thread"]}
 # What has to start it, other than nothing: see the Makefile.

@@ -51,12 +51,12 @@ void op_put_root(struct cpu *cpu)
 
 	if (!root)
 		return;
+	/* What it has cached stays, for when it gets the root again. */
+	cpu_exit(cpu);
 	read_lock(&vm.kvm.mmu_lock);
 	cpu->root = NULL;
 	kvm_tdp_put_root(root);
 	read_unlock(&vm.kvm.mmu_lock);
-	/* No entry to the guest without a root, and then with a flush. */
-	cpu_flush_all(cpu);
 }
 
 void op_load_root(struct cpu *cpu)
@@ -78,7 +78,14 @@ void op_load_root(struct cpu *cpu)
 	/* Somebody else was faster. */
 	if (new && root != new)
 		kvm_arch_tdp_free_root(new);
-	cpu_flush_all(cpu);
+}
+
+/* To another address space, as x86's SMM is one. */
+void op_switch(struct cpu *cpu, int as_id)
+{
+	op_put_root(cpu);
+	cpu->as_id = as_id;
+	op_load_root(cpu);
 }
 
 static unsigned int kvm_access(unsigned int access)
@@ -153,18 +160,6 @@ static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 	return r;
 }
 
-/*
- * What led to the fault may be cached still, also if the entry allows the access
- * or was changed by someone else.  x86 drops it by itself.
- */
-static void flush_local(struct cpu *cpu, gfn_t gfn)
-{
-	if (model_breaks() == BREAKS_NOTHING)
-		return;
-	sched_point("local flush %llx", gfn, 0);
-	cpu_flush(cpu, gfn, gfn + 1, 0, false);
-}
-
 /**
  * op_fault() - A vCPU faults
  * @cpu: the CPU
@@ -188,7 +183,7 @@ int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 		r = KVM_TDP_RETRY;
 	else
 		r = fault_slow(cpu, slot, gfn, access, prefetch);
-	flush_local(cpu, gfn);
+	vm_flush_local(cpu, gfn);
 	slots_read_unlock();
 	return r;
 }
@@ -205,7 +200,7 @@ int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			       find_slot(cpu->as_id, gfn), gfn,
 			       kvm_access(access));
 	sched_note("  fast fault: %d", r);
-	flush_local(cpu, gfn);
+	vm_flush_local(cpu, gfn);
 	slots_read_unlock();
 	return r;
 }
@@ -379,7 +374,7 @@ static void zap_fast(void)
 	/* All vCPUs leave the guest, and get other roots before they enter it. */
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		cpu->obsolete = true;
-		cpu_flush_all(cpu);
+		cpu_exit(cpu);
 	}
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
 		CHECK(root->invalid && nr < ARRAY_SIZE(old));

@@ -172,6 +172,18 @@ enum model_breaks {
 };
 
 enum model_breaks model_breaks(void);
+
+/* What CPUs cache, and for how long, beside what all of them do; as bits. */
+enum model_tlb {
+	/* What led to a fault, until KVM flushes it. */
+	TLB_KEEPS_FAULTS	= 1 << 0,
+	/* Entries that are not valid. */
+	TLB_CACHES_INVALID	= 1 << 1,
+	/* Translations of the guest's virtual addresses: no gfn finds them. */
+	TLB_COMBINES		= 1 << 2,
+};
+
+unsigned int model_tlb(void);
 /* Attributes of leaves, all bits that those can have, attributes of tables. */
 u64 model_attr(void);
 u64 model_attr_bits(void);

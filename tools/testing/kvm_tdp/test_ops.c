@@ -433,6 +433,11 @@ static void test_bounds(void)
 	op_zap(0, tdp_fmt_end_gfn(fmt));
 	CHECK(!atomic64_read(&vm.kvm.tdp.nr_tables));
 	yield_hook = NULL;
+
+	/* Where there is nothing left to do it yields all the same. */
+	nr_yields = 0;
+	op_zap(0, tdp_fmt_end_gfn(fmt));
+	CHECK(nr_yields || tdp_fmt_end_gfn(fmt) <= model_span(root_level()));
 	test_resched = false;
 	vm_destroy();
 	map_free();

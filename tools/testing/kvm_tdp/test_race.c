@@ -161,6 +161,14 @@ static void run_reload(struct cpu *cpu)
 	op_run(cpu, gfn_a, TEST_R);
 }
 
+/* There, and back to what is still cached. */
+static void run_switch(struct cpu *cpu)
+{
+	op_switch(cpu, 1);
+	op_switch(cpu, 0);
+	op_run(cpu, gfn_a, TEST_W);
+}
+
 /* @kernel: it is not the VM's process that does it. */
 static const struct race_op {
 	const char *name;
@@ -196,6 +204,7 @@ static const struct race_op {
 	{ "track",	run_track,	SMALL | HUGE | OLD | LOGGED },
 	{ "release",	run_release,	PINNED, .kernel = true },
 	{ "reload",	run_reload,	EMPTY | SMALL | HUGE | LOGGED | STALE },
+	{ "switch",	run_switch,	SMALL | HUGE | LOGGED | STALE },
 };
 
 #define NR_OPS	ARRAY_SIZE(ops)
@@ -341,7 +350,7 @@ static void check_end(void)
 
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
 		vm_check_leaves(root, check_leaf);
-		nr_valid += !root->invalid;
+		nr_valid += !root->invalid && root->as_id == MEM->slots[0].as_id;
 	}
 	CHECK(nr_valid <= 1, "two roots are the same");
 	vm_check_counts();

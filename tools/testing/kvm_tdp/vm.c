@@ -126,10 +126,57 @@ void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables)
 	sched_point("flush %llx-%llx", start, end);
 	/* Who walks the tables after the flush must see what they are now. */
 	sched_mb();
-	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
-		if (as_id < 0 || cpu->as_id == as_id)
-			cpu_flush(cpu, start, end, level, tables);
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_flush(cpu, as_id, start, end, level, tables);
+	if (!(model_tlb() & TLB_COMBINES))
+		return;
+	/* Not before: it could be combined again of what was cached. */
+	sched_point("flush combined", 0, 0);
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_flush_combined(cpu, as_id);
+}
+
+/*
+ * What led to a fault may be cached still, also if the entry allows the access or
+ * was changed by someone else.  x86 drops it by itself.
+ */
+void vm_flush_local(struct cpu *cpu, gfn_t gfn)
+{
+	if (!(model_tlb() & TLB_KEEPS_FAULTS))
+		return;
+	sched_point("local flush %llx", gfn, 0);
+	cpu_flush(cpu, cpu->as_id, gfn, gfn + 1, 0, false);
+	cpu_flush_combined(cpu, cpu->as_id);
+}
+
+/* Nothing is flushed when a CPU gets a root that has one already. */
+static void new_vmid(struct kvm_tdp_root *root)
+{
+	struct cpu *cpu;
+	int tries = 0;
+
+	lock_notes();
+	do {
+		CHECK(tries++ < NR_VMIDS, "too many roots");
+		vm.last_vmid = (vm.last_vmid + 1) % NR_VMIDS;
+		for (cpu = vm.cpus; !vm.last_vmid && cpu < vm.cpus + NR_VCPUS;
+		     cpu++)
+			cpu_flush_all(cpu);
+	} while (vm.vmids[vm.last_vmid]);
+	vm.vmids[vm.last_vmid] = root;
+	unlock_notes();
+}
+
+static void free_vmid(const struct kvm_tdp_root *root)
+{
+	int vmid;
+
+	lock_notes();
+	for (vmid = 0; vmid < NR_VMIDS; vmid++) {
+		if (vm.vmids[vmid] == root)
+			vm.vmids[vmid] = NULL;
 	}
+	unlock_notes();
 }
 
 struct kvm_tdp_root *vm_new_root(u32 key, int as_id)
@@ -137,6 +184,7 @@ struct kvm_tdp_root *vm_new_root(u32 key, int as_id)
 	struct kvm_tdp_root *root = calloc(1, sizeof(*root));
 
 	CHECK(root);
+	new_vmid(root);
 	root->pgt.fmt = fmt;
 	root->pgt.root = alloc_table(root_level());
 	root->key = key;
@@ -158,6 +206,7 @@ void kvm_arch_tdp_free_root(struct kvm_tdp_root *root)
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
 		CHECK(cpu->root != root, "root freed that a CPU uses");
 
+	free_vmid(root);
 	free_unlinked(root->pgt.root);
 	memset(root, 0x6b, sizeof(*root));
 	free(root);
@@ -496,11 +545,15 @@ void vm_create(int nr, const struct mem_shape *shapes)
 	memset(kvm, 0, sizeof(*kvm));
 	kvm->mmu_lock.name = "mmu_lock";
 	kvm->created_vcpus = NR_VCPUS;
+	/* The type of what remembers it must have room. */
+	kvm->mmu_invalidate_seq = -1u;
 	refcount_set(&kvm->users_count, 1);
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		memset(cpu, 0, sizeof(*cpu));
 		cpu->vcpu.kvm = kvm;
 	}
+	memset(vm.vmids, 0, sizeof(vm.vmids));
+	vm.last_vmid = 0;
 	memset(vm.leaves, 0, sizeof(vm.leaves));
 	vm.nr_roots = 0;
 	vm.nr_notes = 0;

@@ -11,7 +11,8 @@
 
 #define NR_MEMS		2
 #define NR_VCPUS		3
-#define NR_CACHED	48
+#define NR_CACHED	64
+#define NR_VMIDS		8
 #define MAX_MEM_PAGES	(3u << 18)
 
 /**
@@ -60,12 +61,22 @@ struct mem {
 	bool logged;
 };
 
-/* An entry that a CPU has seen, and may use until it is flushed. */
+/**
+ * struct cached - an entry that a CPU has seen, and may use until it is flushed
+ * @gfn: the first that it spans
+ * @from: where it stands
+ * @pte: what it was
+ * @level: its level
+ * @vmid: of the root by which it was found
+ * @combined: with the guest's own page tables: found by a virtual address
+ */
 struct cached {
 	gfn_t gfn;
 	const tdp_pte_t *from;
 	tdp_pte_t pte;
 	int level;
+	u8 vmid;
+	bool combined;
 };
 
 /**
@@ -77,7 +88,7 @@ struct cached {
  * @obsolete: @root must not be used any more
  * @flushes: counts, so that a walk notices
  * @nr: how many are @cached
- * @cached: leaves and tables
+ * @cached: leaves, tables and what is not valid, of all roots it ever used
  * @nr_pml: how many are in @pml
  * @pml: pages that hardware logged
  */
@@ -99,6 +110,9 @@ struct cpu {
  * @kvm: what the MMU sees
  * @mem: the memory, of which each has an address space of its own or shares one
  * @cpus: the CPUs
+ * @vmids: the root that has a VMID; those of roots that are gone are used again
+ *	   when there is no other left, after a flush of all
+ * @last_vmid: the last that was given to a root
  * @leaves: as accounted, by level - 1
  * @nr_roots: roots that are allocated
  * @nr_notes: notes that the backend has not got back
@@ -111,6 +125,8 @@ struct vm {
 	struct kvm kvm;
 	struct mem mem[NR_MEMS];
 	struct cpu cpus[NR_VCPUS];
+	struct kvm_tdp_root *vmids[NR_VMIDS];
+	int last_vmid;
 	int leaves[TDP_MAX_LEVELS];
 	int nr_roots;
 	int nr_notes;
@@ -159,6 +175,7 @@ struct mem *slot_mem(const struct kvm_memory_slot *slot);
 kvm_pfn_t vm_pfn(const struct mem *mem, gfn_t gfn);
 int vm_host_level(const struct mem *mem, gfn_t gfn);
 void vm_flush(int as_id, gfn_t start, gfn_t end, int level, bool tables);
+void vm_flush_local(struct cpu *cpu, gfn_t gfn);
 struct kvm_tdp_root *vm_new_root(u32 key, int as_id);
 void vm_check_counts(void);
 void vm_check_leaves(const struct kvm_tdp_root *root,
@@ -169,8 +186,11 @@ void vm_check_leaves(const struct kvm_tdp_root *root,
 #define HW_FAULT	0
 #define HW_DONE		1
 int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access);
-void cpu_flush(struct cpu *cpu, gfn_t start, gfn_t end, int level, bool tables);
+void cpu_flush(struct cpu *cpu, int as_id, gfn_t start, gfn_t end, int level,
+	       bool tables);
+void cpu_flush_combined(struct cpu *cpu, int as_id);
 void cpu_flush_all(struct cpu *cpu);
+void cpu_exit(struct cpu *cpu);
 void cpu_drain_log(struct cpu *cpu);
 void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end);
 void cpu_table_freed(void *table);
@@ -184,6 +204,7 @@ int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_run(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_load_root(struct cpu *cpu);
 void op_put_root(struct cpu *cpu);
+void op_switch(struct cpu *cpu, int as_id);
 void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
 void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block);

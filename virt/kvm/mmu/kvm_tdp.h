@@ -188,6 +188,10 @@ void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather);
  * kvm_arch_tdp_free_root() - Free a root that nobody can reach any more
  * @root: the root; its tree is empty
  *
+ * Nothing was flushed when it was emptied.  CPUs have its entries cached, also of
+ * tables that are gone: what tags these (VMID, ASID, address of the root) must be
+ * flushed before another root has it.
+ *
  * Context: RCU callback.
  */
 void kvm_arch_tdp_free_root(struct kvm_tdp_root *root);

@@ -139,6 +139,11 @@ enum model_breaks model_breaks(void)
 	return tf->free_size ? BREAKS_MEMORY : BREAKS_SIZE;
 }
 
+unsigned int model_tlb(void)
+{
+	return TLB_KEEPS_FAULTS | TLB_COMBINES;
+}
+
 /* Normal, write-back, inner shareable. */
 u64 model_attr(void)
 {

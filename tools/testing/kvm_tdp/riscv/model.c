@@ -81,6 +81,11 @@ enum model_breaks model_breaks(void)
 	return BREAKS_NOTHING;
 }
 
+unsigned int model_tlb(void)
+{
+	return TLB_KEEPS_FAULTS | TLB_CACHES_INVALID;
+}
+
 u64 model_attr(void)
 {
 	return tf->pbmt ? PTE_PBMT_NC : 0;

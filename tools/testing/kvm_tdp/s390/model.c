@@ -82,6 +82,11 @@ enum model_breaks model_breaks(void)
 	return BREAKS_NOTHING;
 }
 
+unsigned int model_tlb(void)
+{
+	return 0;
+}
+
 u64 model_attr(void)
 {
 	return 0;

@@ -71,6 +71,14 @@ enum model_breaks model_breaks(void)
 	return tf->fmt.breaks ? BREAKS_SIZE : BREAKS_NOTHING;
 }
 
+/* As arm64, as RISC-V, or as x86. */
+unsigned int model_tlb(void)
+{
+	if (tf->fmt.breaks)
+		return TLB_KEEPS_FAULTS | TLB_COMBINES;
+	return tf->fmt.end_gfn == 4 ? TLB_KEEPS_FAULTS | TLB_CACHES_INVALID : 0;
+}
+
 u64 model_attr(void)
 {
 	return 2u << 8;

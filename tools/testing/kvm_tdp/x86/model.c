@@ -139,6 +139,11 @@ enum model_breaks model_breaks(void)
 	return BREAKS_NOTHING;
 }
 
+unsigned int model_tlb(void)
+{
+	return 0;
+}
+
 enum sched_memory model_memory(void)
 {
 	return SCHED_TSO;
