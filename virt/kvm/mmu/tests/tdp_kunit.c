@@ -88,7 +88,8 @@ static void tdp_kunit_kinds(struct kunit *test)
 		KUNIT_ASSERT_FALSE(test, tdp_pte_volatile(fmt, none, level));
 		KUNIT_ASSERT_FALSE(test, tdp_pte_volatile(fmt, frozen, level));
 
-		for (bit = 12; level > 1 && bit < f->phys_bits; bit++) {
+		for (bit = TDP_KUNIT_PAGE_SHIFT;
+		     level > 1 && bit < f->phys_bits; bit++) {
 			pte = tdp_pte_make_table(fmt, BIT_ULL(bit), 0);
 			KUNIT_ASSERT_EQ(test, tdp_pte_kind(fmt, pte, level),
 					TDP_TABLE);
@@ -103,7 +104,7 @@ static void tdp_kunit_kinds(struct kunit *test)
 		if (!tdp_fmt_leaf_allowed(fmt, level))
 			continue;
 		for (bit = tdp_fmt_level_shift(fmt, level);
-		     bit < f->phys_bits - 12; bit++) {
+		     bit < f->phys_bits - TDP_KUNIT_PAGE_SHIFT; bit++) {
 			pte = tdp_kunit_leaf(f, BIT_ULL(bit), level, 0);
 			KUNIT_ASSERT_EQ(test, tdp_pte_kind(fmt, pte, level),
 					TDP_LEAF);
@@ -375,6 +376,16 @@ static tdp_pte_t *tdp_kunit_alloc(const struct tdp_fmt *fmt, int level,
 	return table;
 }
 
+/* Replace an entry; no CPU uses the tree, so it need not stay broken. */
+static bool tdp_kunit_change(struct tdp_iter *iter, struct tdp_gather *gather,
+			     tdp_pte_t new, enum tdp_mode mode)
+{
+	bool done = tdp_iter_set(iter, gather, new, mode);
+
+	tdp_gather_make(iter->pgt, gather);
+	return done;
+}
+
 /*
  * Stand on the entry for a gfn at a level; link, or split into, tables on the
  * way there.
@@ -411,6 +422,7 @@ static bool tdp_kunit_reach(const struct tdp_pgtable *pgt,
 			done = tdp_iter_split(iter, gather, &new, false);
 		else
 			done = tdp_iter_link(iter, gather, &new);
+		tdp_gather_make(pgt, gather);
 		if (!done)
 			free_page((unsigned long)new.table);
 	}
@@ -445,7 +457,7 @@ static void tdp_kunit_set(struct kunit *test, gfn_t gfn, int level,
 
 	rcu_read_lock();
 	done = tdp_kunit_reach(&t->pgt, &t->gather, &iter, gfn, level) &&
-	       tdp_iter_set(&iter, &t->gather, new, mode);
+	       tdp_kunit_change(&iter, &t->gather, new, mode);
 	rcu_read_unlock();
 	KUNIT_ASSERT_TRUE(test, done);
 }
@@ -895,9 +907,11 @@ static void tdp_kunit_split(struct kunit *test)
 	huge = tdp_kunit_map(test, gfn, max, TDP_YOUNG | TDP_EXEC);
 	part = huge;
 	for (level = max; level > 1; level--) {
+		tdp_pte_t table = tdp_pte_make_table(fmt, 0, 0);
+		bool reached, broken;
 		struct tdp_iter iter;
-		bool reached;
 
+		broken = tdp_pte_need_bbm(fmt, part, table, level);
 		nr = tdp_fmt_nr_entries(fmt, level - 1);
 		rcu_read_lock();
 		reached = tdp_kunit_reach(&t->pgt, &t->gather, &iter, gfn,
@@ -914,7 +928,9 @@ static void tdp_kunit_split(struct kunit *test)
 				level == max ? 0 : nr - 1);
 		KUNIT_EXPECT_EQ(test, t->gather.leaves[level - 2], nr);
 		tdp_kunit_check_counts(test);
-		tdp_kunit_check_debt(test, 0, 0, 0, TDP_FLUSH_NOTHING);
+		tdp_kunit_check_debt(test, gfn, gfn + tdp_span(fmt, level),
+				     level, broken ? TDP_FLUSH_LEAF :
+						     TDP_FLUSH_NOTHING);
 	}
 
 	part = tdp_pte_make_block(fmt, part, max, TDP_YOUNG | TDP_EXEC);
@@ -974,7 +990,8 @@ static void tdp_kunit_remove(struct kunit *test)
 	/* A walker who still looks at what is removed meanwhile. */
 	rcu_read_lock();
 	tdp_iter_start(&iter, &t->pgt, 0);
-	if (tdp_iter_set(&iter, &t->gather, tdp_pte_none(fmt), TDP_SHARED)) {
+	if (tdp_kunit_change(&iter, &t->gather, tdp_pte_none(fmt),
+			     TDP_SHARED)) {
 		debt = t->gather;
 		tdp_gather_flushed(&t->gather);
 		for (level = 1; level < root_level; level++)
@@ -1004,7 +1021,7 @@ static void tdp_kunit_remove(struct kunit *test)
 /* Races, for KASAN, KCSAN and lockdep to look at. */
 
 #define TDP_KUNIT_RACERS	4
-#define TDP_KUNIT_ROUNDS	5000
+#define TDP_KUNIT_ROUNDS	20000
 
 /*
  * struct tdp_kunit_racer - a thread that maps, zaps and changes entries
@@ -1035,7 +1052,7 @@ static gfn_t tdp_kunit_race_gfn(struct tdp_kunit_racer *r)
 	u32 n = prandom_u32_state(&r->rnd);
 
 	return (n & 1) * tdp_span(fmt, tdp_kunit_max_leaf(fmt)) +
-	       (n >> 1 & 1) * tdp_span(fmt, 2) + (n >> 2 & 3);
+	       (n >> 1 & 1) * tdp_span(fmt, 2) + (n >> 2 & 1);
 }
 
 /* As a fault: a leaf where there is none, or in place of a table. */
@@ -1058,7 +1075,7 @@ static void tdp_kunit_race_map(struct tdp_kunit_racer *r, gfn_t gfn, int level)
 	case TDP_NONE:
 	case TDP_ANNOTATED:
 	case TDP_TABLE:
-		r->done += tdp_iter_set(&iter, &r->gather, new, TDP_SHARED);
+		r->done += tdp_kunit_change(&iter, &r->gather, new, TDP_SHARED);
 		break;
 	}
 }
@@ -1074,8 +1091,8 @@ static void tdp_kunit_race_zap(struct tdp_kunit_racer *r, gfn_t gfn, int level)
 
 	if (tdp_iter_kind(&iter) == TDP_LEAF ||
 	    tdp_iter_kind(&iter) == TDP_TABLE)
-		r->done += tdp_iter_set(&iter, &r->gather, tdp_pte_none(fmt),
-					TDP_SHARED);
+		r->done += tdp_kunit_change(&iter, &r->gather,
+					    tdp_pte_none(fmt), TDP_SHARED);
 }
 
 /* As aging, logging and lockless faults do. */
@@ -1128,6 +1145,9 @@ static int tdp_kunit_race_thread(void *arg)
 		rcu_read_unlock();
 		/* No CPU uses the tree, so there is nothing to flush. */
 		tdp_gather_flushed(&r->gather);
+		/* What is broken might not even have an end. */
+		if (r->wrong || atomic_read(&tdp_kunit_seen.warnings))
+			break;
 		cond_resched();
 	}
 	complete(&r->over);

@@ -67,10 +67,8 @@ static inline void tdp_kunit_account(void *table, int nr)
 /* A warning fails the test, which a splat in the log would not. */
 static inline bool tdp_kunit_warn(bool bug, const char *what)
 {
-	if (bug) {
-		atomic_inc(&tdp_kunit_seen.warnings);
+	if (bug && atomic_inc_return(&tdp_kunit_seen.warnings) <= 4)
 		pr_info("tdp_kunit: %s\n", what);
-	}
 	return bug;
 }
 

@@ -2,6 +2,8 @@
 #ifndef __TDP_KUNIT_FORMATS_H
 #define __TDP_KUNIT_FORMATS_H
 
+#define TDP_KUNIT_PAGE_SHIFT	12
+
 /* The G-stage, with non-cacheable memory. */
 #define TDP_KUNIT_SV(_name, _levels, _gfn_bits, _hw_ad)			\
 	{								\

@@ -2,6 +2,8 @@
 #ifndef __TDP_KUNIT_FORMATS_H
 #define __TDP_KUNIT_FORMATS_H
 
+#define TDP_KUNIT_PAGE_SHIFT	12
+
 /* As arch/x86/kvm/mmu/spte.c sets up EPT and NPT. */
 #define TDP_KUNIT_EPT							\
 	.present	= BIT_ULL(63),					\
