@@ -101,8 +101,8 @@ class Failed(Error):
         self.log = log
 
 
-def run(cmd, log, what=None, timeout=None, ok=(0,), **kw):
-    """Runs a command with its output in a log file; says so every minute that it goes on.
+def run(cmd, log, what=None, timeout=None, ok=(0,), progress=None, **kw):
+    """Runs a command with its output in a log file; says so every minute that it goes on, and progress() or the last line.
 
     Nothing of it stays behind, however this ends: the command has a process group of its own.
     """
@@ -123,7 +123,8 @@ def run(cmd, log, what=None, timeout=None, ok=(0,), **kw):
                     spent = time.monotonic() - start
                     if timeout and spent > timeout:
                         die(f"{what} did not end within {took(timeout)}; its output: {log}\n{last_lines(log)}")
-                    say(f"  {what}: {took(spent)} so far: {last_lines(log, 1).strip()[:80]}")
+                    says = progress() if progress else last_lines(log, 1).strip()[:80]
+                    say(f"  {what}: {took(spent)} so far: {says}")
         except BaseException:
             stop_group(proc)
             raise

@@ -1,6 +1,7 @@
 """tdp prove: pairs of operations of the MMU in all schedules with few preemptions, and more at random; hours if asked."""
 
 import re
+import shlex
 
 from . import build, common
 
@@ -8,6 +9,7 @@ PLACE = common.REPO / "tools/testing/kvm_tdp"
 _RACE = re.compile(r" *# (\S+) x (\S+): (\d+) schedules, bound (-?\d+), (\d+) cases cut short$")
 _TRIPLES = re.compile(r" *# any two x any: (\d+) schedules")
 _RESULT = re.compile(r" *(ok|not ok) \d+ (\S+)\.(\S+?)(?: #.*)?$")
+_PLAN = re.compile(r" *1\.\.(\d+)$")
 
 
 class Format:
@@ -64,6 +66,13 @@ def matrix(name, form):
         yield "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip()
 
 
+def done(path):
+    """How many results a program has written so far, and how many there will be."""
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return (sum(bool(_RESULT.match(line)) for line in lines),
+            next((int(m[1]) for line in lines if (m := _PLAN.match(line))), None))
+
+
 def prove_cmd(args):
     out = common.CACHE / "host"
     out.mkdir(parents=True, exist_ok=True)
@@ -71,17 +80,23 @@ def prove_cmd(args):
         common.run(["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}"], out / "make.log",
                    what="make in tools/testing/kvm_tdp", env=build.environ())
         formats, failures, died = {}, [], []
-        for program in sorted(p for p in out.glob("mmu-*") if p.is_file()):
-            log = common.CACHE / f"prove-{program.name}.log"
-            tests = args.names or ["race_", "ops_"]
-            with common.step(f"{program.name}: {args.bound} preemptions, effort {args.effort}"):
-                status = common.run([program, "--bound", str(args.bound), "--effort", str(args.effort), *tests], log,
-                                    what=program.name, ok=range(-64, 256))
+        programs = sorted(p for p in out.glob("mmu-*") if p.is_file() and not p.suffix)
+        logs = [p.with_suffix(".ktap") for p in programs]
+        for log in logs:
+            log.unlink(missing_ok=True)
+        options = f"--bound {args.bound} --effort {args.effort} {shlex.join(args.names or ['race_', 'ops_'])}"
+        with common.step(f"{len(programs)} programs: {args.bound} preemptions, effort {args.effort}"):
+            common.run(["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", f"ARGS={options}",
+                        *logs], out / "prove.log", what="explored", env=build.environ(),
+                       progress=lambda: ", ".join(f"{log.stem} {n} of {of}" for log in logs
+                                                  for n, of in [done(log)] if of and n < of))
+        for log in logs:
             more, wrong = parse(log.read_text(errors="replace").splitlines())
             formats |= more
             failures += wrong
-            if status not in (0, 1):
-                died.append(f"{program.name} ended with status {status}; its output: {log}\n{common.last_lines(log)}")
+            n, of = done(log)
+            if n != of:
+                died.append(f"{log.stem} ended after {n} tests of {of}; its output: {log}\n{common.last_lines(log)}")
 
     print(*failures, *died, sep="\n", end="\n" if failures or died else "")
     schedules = violations = cut = 0
