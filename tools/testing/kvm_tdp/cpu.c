@@ -197,15 +197,22 @@ static void access_memory(struct cpu *cpu, gfn_t gfn, const struct cached *c,
 }
 
 /* Leaves that the guest sees have been prepared for it, all of their pages. */
-static void check_prepared(const struct cpu *cpu, gfn_t gfn, int level)
+static void check_prepared(const struct cpu *cpu, gfn_t gfn, tdp_pte_t pte,
+			   int level)
 {
 	gfn_t i, span = model_span(level), start = gfn & ~(span - 1);
+	unsigned int needs = PREPARED_DATA | PREPARED_TAGS;
 	struct mem *mem = memory_of(cpu->as_id, gfn);
+
+	if (model_exec_asked() && !vm.nx &&
+	    (hw_view(pte, level).access & TEST_X))
+		needs |= PREPARED_CODE;
 
 	/* All of the small ones; of others what the test looks at, and the end. */
 	for (i = 0; mem && i < span; i += i < 8 ? 1 : span / 2 - 4) {
 		if (start + i - mem->base_gfn < mem->npages)
-			CHECK(mem->host[start + i - mem->base_gfn].prepared,
+			CHECK(!(needs &
+				~mem->host[start + i - mem->base_gfn].prepared),
 			      "gfn %llx was not prepared", start + i);
 	}
 }
@@ -266,7 +273,7 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 			}
 		}
 		cache_leaf(cpu, gfn, level, entry, new);
-		check_prepared(cpu, gfn, level);
+		check_prepared(cpu, gfn, new, level);
 		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
 		return HW_DONE;
 	}

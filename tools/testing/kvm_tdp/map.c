@@ -177,9 +177,13 @@ static int install(struct mem *mem, struct map_entry *e, gfn_t gfn, int level,
 {
 	struct host *host = &mem->host[gfn - mem->base_gfn];
 	bool write = !host->readonly && !host->tracked, changed;
-	u8 bits = make_leaf(write, !host->readonly, exec_allowed(level, true),
-			    !prefetch);
+	bool exec = exec_allowed(level, true);
+	u8 bits;
 
+	if (model_exec_asked() && !vm.nx)
+		exec = access == TEST_X ||
+		       (e->kind == TDP_LEAF && (e->bits & MAP_EXEC));
+	bits = make_leaf(write, !host->readonly, exec, !prefetch);
 	changed = e->kind != TDP_LEAF || e->bits != bits;
 	*e = (struct map_entry) { .kind = TDP_LEAF, .bits = bits };
 	if (changed && (bits & MAP_WRITE))

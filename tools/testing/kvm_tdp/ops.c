@@ -253,7 +253,7 @@ static void take_away(struct mem *mem, gfn_t start, gfn_t end)
 
 		host->gen = (host->gen + 1) % 8;
 		host->absent = true;
-		__atomic_store_n(&host->prepared, false, __ATOMIC_RELAXED);
+		__atomic_store_n(&host->prepared, 0, __ATOMIC_RELAXED);
 		/* Its content is gone, and user space knows. */
 		host->copied = host->version;
 	}

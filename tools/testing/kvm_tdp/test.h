@@ -184,6 +184,8 @@ enum model_tlb {
 };
 
 unsigned int model_tlb(void);
+/* Can the guest execute only where it has tried to, and caches were told? */
+bool model_exec_asked(void);
 /* Attributes of leaves, all bits that those can have, attributes of tables. */
 u64 model_attr(void);
 u64 model_attr_bits(void);

@@ -179,7 +179,7 @@ static const struct race_op {
 } ops[] = {
 	{ "write",	run_write,	ALL_STATES, .keeps = true },
 	{ "read",	run_read,	ALL_STATES, .keeps = true },
-	{ "exec",	run_exec,	EMPTY | HUGE | PINNED | NX_HUGE },
+	{ "exec",	run_exec,	EMPTY | SMALL | HUGE | PINNED | NX_HUGE },
 	{ "prefetch",	run_prefetch,	ANY_STATE & ~(OLD | READONLY | STALE),
 	  .keeps = true },
 	{ "unmap_a",	run_unmap_a,	ANY_STATE, .kernel = true },

@@ -243,7 +243,7 @@ bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
-				 bool old_writable)
+				 unsigned int old)
 {
 	gfn_t gfn = fault->gfn & ~(model_span(level) - 1);
 	kvm_pfn_t pfn = fault->pfn & ~(model_span(level) - 1);
@@ -255,8 +255,12 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 		return model_annotated(gfn << 12);
 
 	mem = slot_mem(fault->slot);
-	if (kvm_arch_tdp_exec(vcpu->kvm, level, true))
+	if (kvm_arch_tdp_exec(vcpu->kvm, level, true) &&
+	    (!model_exec_asked() || vm.nx ||
+	     container_of(fault, struct vm_fault, fault)->exec))
 		flags |= TDP_EXEC;
+	if (model_exec_asked() && !vm.nx)
+		flags |= old & TDP_EXEC;
 	if (fault->host_writable) {
 		flags |= TDP_HOST_WRITE;
 		if (mem->host[fault->gfn - mem->base_gfn].tracked)
@@ -278,8 +282,8 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 	return vm_host_level(slot_mem(slot), gfn);
 }
 
-/* Cache maintenance of pages; those that alias in their low bits, too. */
-static void prepare(kvm_pfn_t pfn, gfn_t nr)
+/* Maintenance of pages; also of those that alias in their low bits. */
+static void prepare(kvm_pfn_t pfn, gfn_t nr, unsigned int what)
 {
 	int shift = max(model_shift(max_leaf_level()), GEN_SHIFT);
 	struct mem *mem = &vm.mem[(pfn >> shift) / NR_GENS];
@@ -290,21 +294,24 @@ static void prepare(kvm_pfn_t pfn, gfn_t nr)
 		for (i = (pfn - mem->base_gfn) & (span - 1); i < mem->npages;
 		     i += span) {
 			if (mem->host[i].gen == gen)
-				__atomic_store_n(&mem->host[i].prepared, true,
-						 __ATOMIC_RELAXED);
+				__atomic_or_fetch(&mem->host[i].prepared, what,
+						  __ATOMIC_RELAXED);
 		}
 	}
 }
 
 void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
-		     int level, bool old_leaf)
+		     int level, bool fresh, bool exec)
 {
+	kvm_pfn_t pfn = fault->pfn & ~(model_span(level) - 1);
+
 	lockdep_assert_held_read(&vcpu->kvm->mmu_lock);
 	CHECK(rcu_read_lock_held());
 	sched_point("prepare %llx, level %llu", fault->gfn, level);
-	if (!old_leaf)
-		prepare(fault->pfn & ~(model_span(level) - 1),
-			model_span(level));
+	if (fresh)
+		prepare(pfn, model_span(level), PREPARED_DATA | PREPARED_TAGS);
+	if (exec)
+		prepare(pfn, model_span(level), PREPARED_CODE);
 }
 
 bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
@@ -318,7 +325,9 @@ bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
 	if (!full) {
 		if (slow_hook)
 			slow_hook(-1ull);
-		prepare(pfn & ~(model_span(level) - 1), model_span(level));
+		prepare(pfn & ~(model_span(level) - 1), model_span(level),
+			PREPARED_DATA | PREPARED_TAGS |
+			(exec ? PREPARED_CODE : 0));
 	}
 	return true;
 }

@@ -15,6 +15,11 @@
 #define NR_VMIDS		8
 #define MAX_MEM_PAGES	(3u << 18)
 
+/* What is done to a page before the guest sees it, and executes from it. */
+#define PREPARED_DATA	1u	/* the point of coherency has what it holds */
+#define PREPARED_TAGS	2u	/* its tags are the guest's */
+#define PREPARED_CODE	4u	/* instruction caches hold nothing older */
+
 /**
  * struct host - what the primary MMU knows of one page of a memslot
  * @gen: each time it takes the page away the next one is another
@@ -22,7 +27,7 @@
  * @readonly: it lets KVM only read
  * @tracked: KVM wants to see all writes
  * @guarded: and does
- * @prepared: caches are maintained, so that the guest may see it
+ * @prepared: PREPARED_*, since this page is here
  * @version: how often the page was written to
  * @copied: the version that user space has a copy of
  */
@@ -32,7 +37,7 @@ struct host {
 	bool readonly;
 	bool tracked;
 	bool guarded;
-	bool prepared;
+	u8 prepared;
 	u16 version;
 	u16 copied;
 };

@@ -47,13 +47,17 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	const struct tdp_fmt *fmt = root->pgt.fmt;
 	bool was_leaf = tdp_iter_kind(iter) == TDP_LEAF;
 	struct kvm *kvm = vcpu->kvm;
+	unsigned int old = 0;
 	tdp_pte_t new;
 	bool changed;
 
+	if (was_leaf && tdp_pte_writable(fmt, iter->old))
+		old |= TDP_WRITE;
+	if (was_leaf && tdp_pte_executable(fmt, iter->old))
+		old |= TDP_EXEC;
+
 	fault->wrprot = false;
-	new = kvm_arch_tdp_fault_pte(vcpu, root, fault, iter->level,
-				     was_leaf &&
-				     tdp_pte_writable(fmt, iter->old));
+	new = kvm_arch_tdp_fault_pte(vcpu, root, fault, iter->level, old);
 
 	/* A page is exchanged only by a notifier, which zaps first. */
 	if (was_leaf &&
@@ -65,7 +69,9 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	if (changed) {
 		if (fault->slot)
 			kvm_arch_tdp_prepare_leaf(vcpu, fault, iter->level,
-						  was_leaf);
+						  !was_leaf,
+						  tdp_pte_executable(fmt, new) &&
+						  !(old & TDP_EXEC));
 		if (!tdp_iter_set(iter, gather, new, TDP_SHARED))
 			return -EAGAIN;
 		/* In a table, possibly, that was waiting for this leaf. */

@@ -236,28 +236,33 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
  * @root: the root
  * @fault: the fault; sets @fault->wrprot
  * @level: level of the entry
- * @old_writable: the entry it replaces is a leaf and writable
+ * @old: what the leaf allows that it replaces: TDP_WRITE, TDP_EXEC; 0 if it
+ *	 replaces none
  *
- * Return: a TDP_LEAF, or a TDP_ANNOTATED if @fault->slot is NULL.  Must not
- * touch the dirty log: the page is marked after the entry is installed.
+ * Who lets the guest execute only where it tries to must keep TDP_EXEC of @old.
+ * Must not touch the dirty log: the page is marked after the entry is installed.
+ *
+ * Return: a TDP_LEAF, or a TDP_ANNOTATED if @fault->slot is NULL.
  *
  * Context: mmu_lock held for read.
  */
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
-				 bool old_writable);
+				 unsigned int old);
 
 /**
  * kvm_arch_tdp_prepare_leaf() - Make memory fit to be seen by the guest
  * @vcpu: the vCPU
  * @fault: the fault; @fault->page is referenced
  * @level: level of the leaf that is about to be installed
- * @old_leaf: it replaces a leaf of the same memory
+ * @fresh: it replaces no leaf, which would be of the same memory
+ * @exec: it can be executed from, and what it replaces could not
  *
- * Optional.  For cache maintenance and tags: for the whole leaf, as whatever was
- * mapped there before may have covered only part of it.  Is called again if the
- * leaf could not be installed and is made anew.
+ * Optional.  For cache maintenance and tags (@fresh), and for instruction caches
+ * (@exec): for the whole leaf, as whatever was mapped there before may have
+ * covered only part of it.  Is called again if the leaf could not be installed and
+ * is made anew.
  *
  * Context: mmu_lock held for read, RCU read-side critical section.
  */
@@ -265,7 +270,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 static inline void
 kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
 			  const struct kvm_tdp_fault *fault, int level,
-			  bool old_leaf)
+			  bool fresh, bool exec)
 {
 }
 #endif

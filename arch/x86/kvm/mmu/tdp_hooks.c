@@ -56,7 +56,7 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 				 const struct kvm_tdp_root *root,
 				 struct kvm_tdp_fault *fault, int level,
-				 bool old_writable)
+				 unsigned int old)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
 	gfn_t gfn = tdp_gfn_round(fmt, fault->gfn, level);
@@ -75,8 +75,8 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 
 	if (fault->host_writable) {
 		flags |= TDP_HOST_WRITE;
-		if (kvm_mmu_leaf_write(vcpu->kvm, fault->slot, gfn, old_writable,
-				       true, fault->prefetch))
+		if (kvm_mmu_leaf_write(vcpu->kvm, fault->slot, gfn,
+				       old & TDP_WRITE, true, fault->prefetch))
 			flags |= TDP_WRITE;
 		else
 			fault->wrprot = true;

@@ -144,6 +144,11 @@ unsigned int model_tlb(void)
 	return TLB_KEEPS_FAULTS | TLB_COMBINES;
 }
 
+bool model_exec_asked(void)
+{
+	return true;
+}
+
 /* Normal, write-back, inner shareable. */
 u64 model_attr(void)
 {

@@ -86,6 +86,11 @@ unsigned int model_tlb(void)
 	return TLB_KEEPS_FAULTS | TLB_CACHES_INVALID;
 }
 
+bool model_exec_asked(void)
+{
+	return false;
+}
+
 u64 model_attr(void)
 {
 	return tf->pbmt ? PTE_PBMT_NC : 0;

@@ -87,6 +87,11 @@ unsigned int model_tlb(void)
 	return 0;
 }
 
+bool model_exec_asked(void)
+{
+	return false;
+}
+
 u64 model_attr(void)
 {
 	return 0;

@@ -79,6 +79,11 @@ unsigned int model_tlb(void)
 	return tf->fmt.end_gfn == 4 ? TLB_KEEPS_FAULTS | TLB_CACHES_INVALID : 0;
 }
 
+bool model_exec_asked(void)
+{
+	return tf->fmt.breaks;
+}
+
 u64 model_attr(void)
 {
 	return 2u << 8;

@@ -144,6 +144,11 @@ unsigned int model_tlb(void)
 	return 0;
 }
 
+bool model_exec_asked(void)
+{
+	return false;
+}
+
 enum sched_memory model_memory(void)
 {
 	return SCHED_TSO;

@@ -65,7 +65,7 @@ kvm_slot_dirty_track_enabled(const struct kvm_memory_slot *slot)
 struct kvm_tdp_fault;
 
 void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
-		     int level, bool old_leaf);
+		     int level, bool fresh, bool exec);
 bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
 		      bool full);
 void mark_page_dirty_in_slot(struct kvm *kvm,
