@@ -16,6 +16,7 @@ static int vmid_of(const struct kvm_tdp_root *root)
 {
 	int vmid;
 
+	CHECK(root);
 	for (vmid = 0; vmid < NR_VMIDS; vmid++) {
 		if (vm.vmids[vmid] == root)
 			return vmid;
@@ -32,12 +33,15 @@ static bool reached(const struct cached *c, int as_id)
 	return root && (as_id < 0 || root->as_id == as_id);
 }
 
-/* The root by which it can be used, now or when its CPU gets back to it. */
-static const struct kvm_tdp_root *usable_by(const struct cached *c)
+/* The root by which it can be used, now or when the CPU gets back to it. */
+static const struct kvm_tdp_root *usable(const struct cpu *cpu,
+					 const struct cached *c)
 {
 	const struct kvm_tdp_root *root = vm.vmids[c->vmid];
 
-	return root && !root->invalid && root->refs.refs ? root : NULL;
+	if (!root || (root->invalid && (cpu->root != root || cpu->obsolete)))
+		return NULL;
+	return root;
 }
 
 /* What is known of virtual addresses goes first. */
@@ -64,8 +68,8 @@ static void drop(struct cpu *cpu, struct cached *c)
 }
 
 /* Hardware does not keep two translations of a page of the same size. */
-static void cache(struct cpu *cpu, gfn_t gfn, int level, const tdp_pte_t *from,
-		  tdp_pte_t pte, bool combined)
+static struct cached *cache(struct cpu *cpu, gfn_t gfn, int level,
+			    const tdp_pte_t *from, tdp_pte_t pte, bool combined)
 {
 	int vmid = vmid_of(cpu->root);
 	struct cached *c;
@@ -89,19 +93,28 @@ static void cache(struct cpu *cpu, gfn_t gfn, int level, const tdp_pte_t *from,
 		.vmid = vmid,
 		.combined = combined,
 	};
+	return c;
 }
 
-static void cache_leaf(struct cpu *cpu, gfn_t gfn, int level,
-		       const tdp_pte_t *from, tdp_pte_t pte)
+static struct cached *cache_leaf(struct cpu *cpu, gfn_t gfn, int level,
+				 const tdp_pte_t *from, tdp_pte_t pte)
 {
-	cache(cpu, gfn, level, from, pte, false);
 	if (model_tlb() & TLB_COMBINES)
 		cache(cpu, gfn, level, from, pte, true);
+	return cache(cpu, gfn, level, from, pte, false);
+}
+
+/* Above the lowest level what is not valid is no leaf: RISC-V's do not reach it. */
+static bool is_leaf(const struct cached *c)
+{
+	struct view v = hw_view(c->pte, c->level);
+
+	return !v.table && (v.access || c->level == 1);
 }
 
 /*
- * A flush of leaves reaches no tables, and only leaves of the right level.  None
- * by gfn reaches what is combined.
+ * A flush of leaves reaches nothing else, and only leaves of the right level.
+ * None by gfn reaches what is combined.
  */
 void cpu_flush(struct cpu *cpu, int as_id, gfn_t start, gfn_t end, int level,
 	       bool tables)
@@ -112,7 +125,7 @@ void cpu_flush(struct cpu *cpu, int as_id, gfn_t start, gfn_t end, int level,
 		if (reached(c, as_id) && !c->combined &&
 		    c->gfn < end && c->gfn + model_span(c->level) > start &&
 		    (!level || c->level == level) &&
-		    (tables || !hw_view(c->pte, c->level).table))
+		    (tables || is_leaf(c)))
 			drop(cpu, c);
 		else
 			c++;
@@ -272,9 +285,9 @@ static int walk(struct cpu *cpu, gfn_t gfn, unsigned int access)
 				cpu->pml[cpu->nr_pml++] = gfn;
 			}
 		}
-		cache_leaf(cpu, gfn, level, entry, new);
+		c = cache_leaf(cpu, gfn, level, entry, new);
 		check_prepared(cpu, gfn, new, level);
-		access_memory(cpu, gfn, lookup(cpu, gfn, false), access);
+		access_memory(cpu, gfn, c, access);
 		return HW_DONE;
 	}
 }
@@ -299,6 +312,10 @@ int cpu_access(struct cpu *cpu, gfn_t gfn, unsigned int access)
 		c = lookup(cpu, gfn, false);
 		if (c && (hw_view(c->pte, c->level).access & access) &&
 		    hw_access(c->pte, c->level, access) == c->pte) {
+			/* Of what is cached, too, without a walk. */
+			if ((model_tlb() & TLB_COMBINES) && !c->combined)
+				c = cache(cpu, gfn, c->level, c->from, c->pte,
+					  true);
 			access_memory(cpu, gfn, c, access);
 			return HW_DONE;
 		}
@@ -329,7 +346,7 @@ void cpu_table_freed(void *table)
 			struct view v = hw_view(c->pte, c->level);
 
 			CHECK(!v.table || tdp_phys_to_table(v.phys) != table ||
-			      !usable_by(c),
+			      !usable(cpu, c),
 			      "a table is freed that CPU%d has cached",
 			      (int)(cpu - vm.cpus));
 		}
@@ -377,7 +394,7 @@ void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level)
 		return;
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
-			const struct kvm_tdp_root *root = usable_by(c);
+			const struct kvm_tdp_root *root = usable(cpu, c);
 			gfn_t span = model_span(c->level);
 
 			if (!root || &root->pgt != pgt || c->gfn >= end ||
@@ -425,7 +442,7 @@ void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
 			struct view v = hw_view(c->pte, c->level);
 
-			root = usable_by(c);
+			root = usable(cpu, c);
 			CHECK(!root || root->as_id != as_id || v.table ||
 			      !v.access || c->gfn >= end ||
 			      c->gfn + model_span(c->level) <= start,

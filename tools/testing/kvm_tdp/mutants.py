@@ -104,8 +104,8 @@ class Tree:
     def run(self, program, tests=()):
         """The results by name, of all tests or of some."""
         try:
-            out = subprocess.run([*RUN.get(program.split("-")[0], []), self.path(program), *tests], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                 timeout=TIMEOUT).stdout
+            out = subprocess.run([*RUN.get(program.split("-")[0], []), self.path(program), *tests],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT).stdout
         except subprocess.TimeoutExpired as e:
             out = e.stdout or b""
         return {name: verdict == "ok" for verdict, name in

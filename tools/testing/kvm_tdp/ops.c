@@ -51,10 +51,10 @@ void op_put_root(struct cpu *cpu)
 
 	if (!root)
 		return;
-	/* What it has cached stays, for when it gets the root again. */
-	cpu_exit(cpu);
 	read_lock(&vm.kvm.mmu_lock);
 	cpu->root = NULL;
+	/* What it has cached stays, for when it gets the root again. */
+	cpu_exit(cpu);
 	kvm_tdp_put_root(root);
 	read_unlock(&vm.kvm.mmu_lock);
 }
@@ -83,6 +83,7 @@ void op_load_root(struct cpu *cpu)
 /* To another address space, as x86's SMM is one. */
 void op_switch(struct cpu *cpu, int as_id)
 {
+	cpu_drain_log(cpu);
 	op_put_root(cpu);
 	cpu->as_id = as_id;
 	op_load_root(cpu);

@@ -145,25 +145,47 @@ void vm_flush_local(struct cpu *cpu, gfn_t gfn)
 	if (!(model_tlb() & TLB_KEEPS_FAULTS))
 		return;
 	sched_point("local flush %llx", gfn, 0);
-	cpu_flush(cpu, cpu->as_id, gfn, gfn + 1, 0, false);
+	/* A fault can have made tables, where what was invalid is cached. */
+	cpu_flush(cpu, cpu->as_id, gfn, gfn + 1, 0,
+		  model_tlb() & TLB_CACHES_INVALID);
 	cpu_flush_combined(cpu, cpu->as_id);
+}
+
+static int unused_vmid(void)
+{
+	int vmid = 0;
+
+	while (vmid < NR_VMIDS && vm.vmids_used[vmid])
+		vmid++;
+	return vmid;
+}
+
+/* What roots have now can be cached again until the next time. */
+static void reuse_vmids(void)
+{
+	struct cpu *cpu;
+	int vmid;
+
+	for (vmid = 0; vmid < NR_VMIDS; vmid++)
+		vm.vmids_used[vmid] = vm.vmids[vmid];
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
+		cpu_flush_all(cpu);
 }
 
 /* Nothing is flushed when a CPU gets a root that has one already. */
 static void new_vmid(struct kvm_tdp_root *root)
 {
-	struct cpu *cpu;
-	int tries = 0;
+	int vmid;
 
 	lock_notes();
-	do {
-		CHECK(tries++ < NR_VMIDS, "too many roots");
-		vm.last_vmid = (vm.last_vmid + 1) % NR_VMIDS;
-		for (cpu = vm.cpus; !vm.last_vmid && cpu < vm.cpus + NR_VCPUS;
-		     cpu++)
-			cpu_flush_all(cpu);
-	} while (vm.vmids[vm.last_vmid]);
-	vm.vmids[vm.last_vmid] = root;
+	vmid = unused_vmid();
+	if (vmid == NR_VMIDS) {
+		reuse_vmids();
+		vmid = unused_vmid();
+	}
+	CHECK(vmid < NR_VMIDS, "too many roots");
+	vm.vmids_used[vmid] = true;
+	vm.vmids[vmid] = root;
 	unlock_notes();
 }
 
@@ -562,7 +584,7 @@ void vm_create(int nr, const struct mem_shape *shapes)
 		cpu->vcpu.kvm = kvm;
 	}
 	memset(vm.vmids, 0, sizeof(vm.vmids));
-	vm.last_vmid = 0;
+	memset(vm.vmids_used, 0, sizeof(vm.vmids_used));
 	memset(vm.leaves, 0, sizeof(vm.leaves));
 	vm.nr_roots = 0;
 	vm.nr_notes = 0;

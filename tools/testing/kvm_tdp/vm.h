@@ -10,9 +10,14 @@
 #include "kvm_tdp.h"
 
 #define NR_MEMS		2
-#define NR_VCPUS		3
+#define NR_VCPUS		4
 #define NR_CACHED	64
+/* Those of roots that wait for a grace period are not free yet. */
+#ifdef TDP_THREADS
+#define NR_VMIDS		64
+#else
 #define NR_VMIDS		8
+#endif
 #define MAX_MEM_PAGES	(3u << 18)
 
 /* What is done to a page before the guest sees it, and executes from it. */
@@ -115,9 +120,9 @@ struct cpu {
  * @kvm: what the MMU sees
  * @mem: the memory, of which each has an address space of its own or shares one
  * @cpus: the CPUs
- * @vmids: the root that has a VMID; those of roots that are gone are used again
- *	   when there is no other left, after a flush of all
- * @last_vmid: the last that was given to a root
+ * @vmids: the root that has a VMID
+ * @vmids_used: those that were given to a root, which can be gone, since the last
+ *		time that all CPUs were flushed for there was no other left
  * @leaves: as accounted, by level - 1
  * @nr_roots: roots that are allocated
  * @nr_notes: notes that the backend has not got back
@@ -131,7 +136,7 @@ struct vm {
 	struct mem mem[NR_MEMS];
 	struct cpu cpus[NR_VCPUS];
 	struct kvm_tdp_root *vmids[NR_VMIDS];
-	int last_vmid;
+	bool vmids_used[NR_VMIDS];
 	int leaves[TDP_MAX_LEVELS];
 	int nr_roots;
 	int nr_notes;

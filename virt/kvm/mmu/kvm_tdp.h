@@ -190,7 +190,7 @@ void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather);
  *
  * Nothing was flushed when it was emptied.  CPUs have its entries cached, also of
  * tables that are gone: what tags these (VMID, ASID, address of the root) must be
- * flushed before another root has it.
+ * flushed before a CPU uses another root with it.
  *
  * Context: RCU callback.
  */

@@ -28,7 +28,8 @@ static void kvm_tdp_settle_notes(struct kvm_tdp *tdp, struct tdp_gather *gather)
  * @gather: the debt; empty afterwards
  *
  * Nothing is flushed for an invalid root: no vCPU can enter the guest with it,
- * and no other root is loaded with its tag, see kvm_arch_tdp_free_root().
+ * and what is cached by its tag is flushed before that of another root, see
+ * kvm_arch_tdp_free_root().
  *
  * Context: mmu_lock held since the first change, in the RCU read-side critical
  *	    section in which the tables were unlinked.

@@ -907,11 +907,9 @@ static void tdp_kunit_split(struct kunit *test)
 	huge = tdp_kunit_map(test, gfn, max, TDP_YOUNG | TDP_EXEC);
 	part = huge;
 	for (level = max; level > 1; level--) {
-		tdp_pte_t table = tdp_pte_make_table(fmt, 0, 0);
-		bool reached, broken;
 		struct tdp_iter iter;
+		bool reached;
 
-		broken = tdp_pte_need_bbm(fmt, part, table, level);
 		nr = tdp_fmt_nr_entries(fmt, level - 1);
 		rcu_read_lock();
 		reached = tdp_kunit_reach(&t->pgt, &t->gather, &iter, gfn,
@@ -929,8 +927,8 @@ static void tdp_kunit_split(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, t->gather.leaves[level - 2], nr);
 		tdp_kunit_check_counts(test);
 		tdp_kunit_check_debt(test, gfn, gfn + tdp_span(fmt, level),
-				     level, broken ? TDP_FLUSH_LEAF :
-						     TDP_FLUSH_NOTHING);
+				     level, f->breaks ? TDP_FLUSH_LEAF :
+							TDP_FLUSH_NOTHING);
 	}
 
 	part = tdp_pte_make_block(fmt, part, max, TDP_YOUNG | TDP_EXEC);

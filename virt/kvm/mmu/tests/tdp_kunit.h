@@ -85,12 +85,14 @@ static inline bool tdp_kunit_warn(bool bug, const char *what)
  * @fmt: the format
  * @attr: attributes for leaves
  * @phys_bits: width of physical addresses
+ * @breaks: what is mapped must be broken before its size changes
  */
 struct tdp_kunit_format {
 	const char *name;
 	struct tdp_fmt fmt;
 	u64 attr;
 	int phys_bits;
+	bool breaks;
 };
 
 #endif /* __KVM_TDP_KUNIT_H */
