@@ -87,7 +87,7 @@ def prove_cmd(args):
         options = f"--bound {args.bound} --effort {args.effort} {shlex.join(args.names or ['race_', 'ops_'])}"
         with common.step(f"{len(programs)} programs: {args.bound} preemptions, effort {args.effort}"):
             common.run(["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", f"ARGS={options}",
-                        *logs], out / "prove.log", what="explored", env=build.environ(),
+                        *reversed(logs)], out / "prove.log", what="explored", env=build.environ(),
                        progress=lambda: ", ".join(f"{log.stem} {n} of {of}" for log in logs
                                                   for n, of in [done(log)] if of and n < of))
         for log in logs:

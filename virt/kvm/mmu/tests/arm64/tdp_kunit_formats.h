@@ -5,48 +5,125 @@
 /* A gfn is a page of the host's, and so is a table. */
 #define TDP_KUNIT_PAGE_SHIFT	PAGE_SHIFT
 
-/* Write-back memory. */
-#define TDP_KUNIT_MEMATTR	(0xfull << 2)
+/* Write-back; shareable, which is not in the entry with 52-bit addresses. */
+#define TDP_KUNIT_LPA2_ATTR	(0xfull << 2)
+#define TDP_KUNIT_ATTR		(TDP_KUNIT_LPA2_ATTR | 3ull << 8)
 
-/*
- * Stage 2 of @_ia_bits in @_levels levels, the fewest whose root is at most 16
- * tables; memory is shareable by its entries unless it is @_lpa2.  With @_breaks
- * sizes change by break-before-make.
- */
-#define TDP_KUNIT_STAGE2(_name, _ia_bits, _levels, _max_leaf, _phys_bits,	\
-			 _lpa2, _breaks, ...)				\
-	{								\
-		.name = _name,						\
-		.attr = TDP_KUNIT_MEMATTR | ((_lpa2) ? 0 : 3ull << 8),	\
-		.phys_bits = _phys_bits,				\
-		.breaks = _breaks,					\
-		.fmt = {						\
-			.end_gfn	= BIT_ULL(_ia_bits - PAGE_SHIFT), \
-			.leaf_attr	= TDP_KUNIT_MEMATTR |		\
-					  ((_lpa2) ? 0 : 3ull << 8),	\
-			.root_level	= _levels,			\
-			.root_bits	= (_ia_bits) - PAGE_SHIFT -	\
-					  ((_levels) - 1) *		\
-					  ARM64_TDP_LEVEL_BITS,		\
-			.max_leaf	= _max_leaf,			\
-			.lpa2		= _lpa2,			\
-			.free_size	= !(_breaks),			\
-			__VA_ARGS__					\
-		},							\
-	}
-
+/* In the fewest levels whose root is at most 16 tables. */
 static const struct tdp_kunit_format tdp_kunit_formats[] = {
 #if PAGE_SHIFT == 12
-	TDP_KUNIT_STAGE2("4k-40-bit", 40, 3, 3, 44, false, true, .hw_af = true),
-	TDP_KUNIT_STAGE2("4k-48-bit", 48, 4, 3, 48, false, true),
-	TDP_KUNIT_STAGE2("4k-lpa2", 50, 4, 4, 52, true, true, .hw_af = true),
-	TDP_KUNIT_STAGE2("4k-free-size", 39, 3, 3, 40, false, false),
+	{
+		.name = "4k-40-bit",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 44,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(28),
+			.root_level	= 3,
+			.root_bits	= 10,
+			.max_leaf	= 3,
+			.hw_af		= true,
+		},
+	},
+	{
+		.name = "4k-48-bit",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 48,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(36),
+			.root_level	= 4,
+			.root_bits	= 9,
+			.max_leaf	= 3,
+		},
+	},
+	{
+		.name = "4k-lpa2",
+		.attr = TDP_KUNIT_LPA2_ATTR,
+		.phys_bits = 52,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_LPA2_ATTR,
+			.end_gfn	= BIT_ULL(38),
+			.root_level	= 4,
+			.root_bits	= 11,
+			.max_leaf	= 4,
+			.lpa2		= true,
+			.hw_af		= true,
+		},
+	},
+	{
+		.name = "4k-free-size",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 40,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(27),
+			.root_level	= 3,
+			.root_bits	= 9,
+			.max_leaf	= 3,
+			.free_size	= true,
+		},
+	},
 #elif PAGE_SHIFT == 14
-	TDP_KUNIT_STAGE2("16k-47-bit", 47, 3, 2, 48, false, true, .hw_af = true),
-	TDP_KUNIT_STAGE2("16k-lpa2", 48, 3, 3, 52, true, true),
+	{
+		.name = "16k-47-bit",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 48,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(33),
+			.root_level	= 3,
+			.root_bits	= 11,
+			.max_leaf	= 2,
+			.hw_af		= true,
+		},
+	},
+	{
+		.name = "16k-lpa2",
+		.attr = TDP_KUNIT_LPA2_ATTR,
+		.phys_bits = 52,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_LPA2_ATTR,
+			.end_gfn	= BIT_ULL(34),
+			.root_level	= 3,
+			.root_bits	= 12,
+			.max_leaf	= 3,
+			.lpa2		= true,
+		},
+	},
 #elif PAGE_SHIFT == 16
-	TDP_KUNIT_STAGE2("64k-47-bit", 47, 3, 2, 48, false, true),
-	TDP_KUNIT_STAGE2("64k-lpa", 48, 3, 3, 52, false, true, .hw_af = true),
+	{
+		.name = "64k-47-bit",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 48,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(31),
+			.root_level	= 3,
+			.root_bits	= 5,
+			.max_leaf	= 2,
+		},
+	},
+	{
+		.name = "64k-lpa",
+		.attr = TDP_KUNIT_ATTR,
+		.phys_bits = 52,
+		.breaks = true,
+		.fmt = {
+			.leaf_attr	= TDP_KUNIT_ATTR,
+			.end_gfn	= BIT_ULL(32),
+			.root_level	= 3,
+			.root_bits	= 6,
+			.max_leaf	= 3,
+			.hw_af		= true,
+		},
+	},
 #endif
 };
 
