@@ -64,6 +64,8 @@ QEMU_COMMON = "-m 4G -nodefaults -display none -no-reboot"
 # down or a host that reset itself: QEMU 7.2 with either kernel, 10.0 with the patched one (0 of 37 unpatched).  The one
 # VMCB that was dumped held the host's own state.  In one thread the CPUs take turns; TDP_TCG_THREAD=multi for parallel.
 TCG_THREAD = {"npt": "single"}
+# An instruction takes a nanosecond, and nobody waits where the CPU has nothing to do.
+ICOUNT = ["-icount", "shift=0,sleep=off"]
 
 END_MARKER = "# tdp: end of tests"
 SPLAT = re.compile(r"""
@@ -307,8 +309,9 @@ def _accel(target, thread):
     return ["-accel", f"tcg,thread={thread}"]
 
 
-def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, thread=""):
-    command = (QEMU[target.name] + cpu).split() + _accel(target, thread) + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
+def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, thread="", exact=False):
+    accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target, thread)
+    command = (QEMU[target.name] + cpu).split() + accel + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
     if not shutil.which(command[0]):
         die(f"the emulator {command[0]} is missing (./tdp run names the packages)")
     return command + ["-kernel", str(image), "-initrd", str(initrd), "-append", cmdline]
@@ -395,10 +398,11 @@ class _Terminal:
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
-         thread=""):
+         thread="", exact=False):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp, thread: QEMU's CPUs, and whether they take turns
-    (TCG_THREAD). Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed, and no tracepoint is on, which would
+    be measured, too; so on Bochs in any case. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [
@@ -406,7 +410,11 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
     initrd = initramfs.image(target, selftests, guest_tests)
     where = _boot_dir(target, variant)
     console = where / "console.log"
-    append = " ".join(filter(None, (CONSOLE[target.name], CMDLINE, CMDLINE_VARIANT.get(variant), cmdline)))
+    machine = CONSOLE[target.name]
+    if exact:
+        machine = machine.replace(" idle=poll", "").replace(" nohlt", "") + " tsc=reliable tdp_uncounted=1"
+        smp = 1
+    append = " ".join(filter(None, (machine, CMDLINE, CMDLINE_VARIANT.get(variant), cmdline)))
     if interactive:
         return _interactive(target, image, initrd, append, where, console)
 
@@ -422,7 +430,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                      env={**os.environ, "TERM": "xterm"})
     else:
         command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu, smp,
-                        thread)
+                        thread, exact)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 

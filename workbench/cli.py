@@ -72,6 +72,15 @@ def parser():
     test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
                       help="only what concerns these targets")
 
+    bench = command("bench", "Count the instructions that operations cost, beside the unpatched kernel; print a table.",
+                    "  tdp bench\n  tdp bench npt arm64 --csv costs.csv",
+                    "One CPU, whose clock is its instructions: the numbers are exact, and repeat. What was measured with"
+                    " the same\nkernel is remembered, so that an interrupted run goes on where it stopped.\n\n"
+                    f"targets:\n{_TARGET_LINES}")
+    bench.add_argument("--csv", metavar="FILE", help="where to write the table, besides")
+    bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)),
+                       help="what to measure on (npt)")
+
     prove = command("prove", "Run operations of the MMU against each other in all schedules; print a matrix.",
                     "  tdp prove\n  tdp prove --bound 3 race_write_log_clear\n  tdp prove --effort 50 ops_ race_triples",
                     "The long form of `tdp test host`, in user space: see Documentation/virt/kvm/tdp-mmu.rst.")
@@ -127,6 +136,8 @@ def _targets(args):
     """The targets that a command is for."""
     if args.command == "test":
         return args.targets or [*TARGETS, *_CHECKS]
+    if args.command == "bench":
+        return args.targets or ["npt"]
     if args.command == "shell":
         return [args.target]
     if args.command != "run":
@@ -153,6 +164,9 @@ def _main(args):
     if args.command == "test":
         from . import testplan
         return testplan.test_cmd(args)
+    if args.command == "bench":
+        from . import bench
+        return bench.bench_cmd(args)
     if args.command == "prove":
         from . import prove
         return prove.prove_cmd(args)

@@ -402,7 +402,8 @@ static void faults_init(void)
 	int ret;
 
 	have_event = !access(EVENT_DIR, F_OK);
-	if (!have_event)
+	/* From the kernel's command line, where counting would be measured, too. */
+	if (!have_event || getenv("tdp_uncounted"))
 		return;
 	ret = write_file(EVENT_DIR "/trigger", HIST);
 	have_hist = !ret;
