@@ -410,22 +410,24 @@ void sched_wait(bool (*ready)(const void *arg), const void *arg,
 /**
  * sched_relax() - Let others go on, if there are any
  *
- * That is no preemption: the task can do nothing else.
+ * That is no preemption, as the task can do nothing else, unless somebody has to
+ * wait for longer than his turn.
  */
 void sched_relax(void)
 {
 	unsigned char tasks[MAX_TASKS];
-	int nr;
+	int nr, next = 1;
 
 	if (!sched_running)
 		return;
 	nr = runnable(tasks);
-	if (nr > 1) {
-		int next = 1 + choose(nr - 1);
-
-		land_one_way(0);
-		enter(tasks[next]);
-	}
+	if (nr < 2)
+		return;
+	if (bound < 0 || preemptions < bound)
+		next += choose(nr - 1);
+	preemptions += next > 1;
+	land_one_way(0);
+	enter(tasks[next]);
 }
 
 static void start(void)
