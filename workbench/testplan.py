@@ -285,7 +285,7 @@ LONG = (
 
 
 # A machine that one of its tests stops for good, with either kernel, would not get to those behind it.
-HANGS = {"ept": {"hardware_disable_test"}}
+HANGS = {"ept": {"hardware_disable_test", "hyperv_ipi"}}
 
 
 def tests_of(item, selftests):
