@@ -74,11 +74,12 @@ def done(path):
 
 
 def prove_cmd(args):
-    out = common.CACHE / "host"
+    out = common.CACHE / "prove"
     out.mkdir(parents=True, exist_ok=True)
-    with common.lock("host"):
-        common.run(["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}"], out / "make.log",
-                   what="make in tools/testing/kvm_tdp", env=build.environ())
+    # Three times as fast; the short form has the sanitizers.
+    make = ["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", "SAN=", "OPT=-O2 -g"]
+    with common.lock("prove"):
+        common.run(make, out / "make.log", what="make in tools/testing/kvm_tdp", env=build.environ())
         formats, failures, died = {}, [], []
         programs = sorted(p for p in out.glob("mmu-*") if p.is_file() and not p.suffix)
         logs = [p.with_suffix(".ktap") for p in programs]
@@ -86,8 +87,8 @@ def prove_cmd(args):
             log.unlink(missing_ok=True)
         options = f"--bound {args.bound} --effort {args.effort} {shlex.join(args.names or ['race_', 'ops_'])}"
         with common.step(f"{len(programs)} programs: {args.bound} preemptions, effort {args.effort}"):
-            common.run(["make", "-C", PLACE, f"-j{common.JOBS}", "--no-print-directory", f"O={out}", f"ARGS={options}",
-                        *reversed(logs)], out / "prove.log", what="explored", env=build.environ(),
+            common.run([*make, f"ARGS={options}", *reversed(logs)], out / "prove.log", what="explored",
+                       env=build.environ(),
                        progress=lambda: ", ".join(f"{log.stem} {n} of {of}" for log in logs
                                                   for n, of in [done(log)] if of and n < of))
         for log in logs:
