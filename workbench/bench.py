@@ -1,7 +1,5 @@
 """tdp bench: what the operations of the MMU cost, in instructions, beside the unpatched kernel."""
 
-import csv
-import io
 import re
 import sys
 import time
@@ -70,19 +68,10 @@ def rows(target, found):
         yield row
 
 
-def write_csv(table):
-    text = io.StringIO()
-    out = csv.DictWriter(text, fieldnames=list(dict.fromkeys(head for row in table for head in row)), restval="",
-                         lineterminator="\n")
-    out.writeheader()
-    out.writerows(table)
-    return text.getvalue()
-
-
 def bench_cmd(args):
     src = series.patched(source.get(args))
     every = []
-    for name in dict.fromkeys(args.targets or ["npt"]):
+    for name in dict.fromkeys(args.targets):
         target = TARGETS[name]
         selftests = build.selftests(src, target.arch)
         test = Test("tdp_mmu_cost", f"-b {SIZE.get(name, SIZE_QEMU)}", timeout=3600)
@@ -97,7 +86,7 @@ def bench_cmd(args):
               + (": the first rows" if slower else ""))
         every += table
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
-    write_atomic(path, write_csv(every))
+    run.write_csv(path, every)
     print(f"\nCSV: {path}")
     sys.stdout.flush()
     return 0

@@ -74,11 +74,13 @@ def parser():
 
     bench = command("bench", "Count the instructions that operations cost, beside the unpatched kernel; print a table.",
                     "  tdp bench\n  tdp bench npt arm64 --csv costs.csv",
-                    "One CPU, whose clock is its instructions: the numbers are exact, and repeat. What was measured with"
-                    " the same\nkernel is remembered, so that an interrupted run goes on where it stopped.\n\n"
+                    "One CPU, whose clock is its instructions: the numbers are exact. Log start, log stop and slot"
+                    " deletion wait for\nSRCU, too, for longer or shorter as it happens: those vary, by 15"
+                    " percent where it was seen. What was measured\nwith the same kernel is remembered: an interrupted run goes on"
+                    " where it stopped.\n\n"
                     f"targets:\n{_TARGET_LINES}")
     bench.add_argument("--csv", metavar="FILE", help="where to write the table, besides")
-    bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)),
+    bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
 
     prove = command("prove", "Run operations of the MMU against each other in all schedules; print a matrix.",
@@ -137,7 +139,7 @@ def _targets(args):
     if args.command == "test":
         return args.targets or [*TARGETS, *_CHECKS]
     if args.command == "bench":
-        return args.targets or ["npt"]
+        return args.targets
     if args.command == "shell":
         return [args.target]
     if args.command != "run":

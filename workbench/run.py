@@ -1,9 +1,9 @@
 """tdp run: one boot, one table. tdp shell: the same kernel and tests, by hand."""
 
 import csv
+import io
 import re
 import sys
-from pathlib import Path
 
 from . import boot, build, initramfs, series, source
 from .boot import Test
@@ -74,6 +74,15 @@ def table(rows):
         yield "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)).rstrip()
 
 
+def write_csv(path, rows):
+    """The rows of a table, which need not have all the same columns, as a file that programs read."""
+    text = io.StringIO(newline="")
+    out = csv.DictWriter(text, fieldnames=list(dict.fromkeys(head for row in rows for head in row)), restval="")
+    out.writeheader()
+    out.writerows(rows)
+    write_atomic(path, text.getvalue())
+
+
 def ktap(results):
     """The results as a KTAP document, with each test's output."""
     lines = ["KTAP version 1", f"1..{len(results)}"]
@@ -127,10 +136,7 @@ def run_cmd(args):
     if any(r["target"] == "ept" for r in rows):
         print("ept: faults/s are by Bochs's clock, which counts instructions; compare them with each other only")
     if args.csv:
-        with open(Path(args.csv), "w", newline="") as f:
-            out = csv.DictWriter(f, fieldnames=list(rows[0]))
-            out.writeheader()
-            out.writerows(rows)
+        write_csv(args.csv, rows)
         print(f"CSV:     {args.csv}")
     sys.stdout.flush()
     return 0 if good else 1

@@ -217,8 +217,7 @@ static void check_prepared(const struct cpu *cpu, gfn_t gfn, tdp_pte_t pte,
 	unsigned int needs = PREPARED_DATA | PREPARED_TAGS;
 	struct mem *mem = memory_of(cpu->as_id, gfn);
 
-	if (model_exec_asked() && !vm.nx &&
-	    (hw_view(pte, level).access & TEST_X))
+	if (vm_exec_asked() && (hw_view(pte, level).access & TEST_X))
 		needs |= PREPARED_CODE;
 
 	/* All of the small ones; of others what the test looks at, and the end. */

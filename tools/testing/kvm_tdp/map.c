@@ -180,7 +180,7 @@ static int install(struct mem *mem, struct map_entry *e, gfn_t gfn, int level,
 	bool exec = exec_allowed(level, true);
 	u8 bits;
 
-	if (model_exec_asked() && !vm.nx)
+	if (vm_exec_asked())
 		exec = access == TEST_X ||
 		       (e->kind == TDP_LEAF && (e->bits & MAP_EXEC));
 	bits = make_leaf(write, !host->readonly, exec, !prefetch);

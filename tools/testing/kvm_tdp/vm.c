@@ -277,12 +277,10 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 		return model_annotated(gfn << 12);
 
 	mem = slot_mem(fault->slot);
-	if (kvm_arch_tdp_exec(vcpu->kvm, level, true) &&
-	    (!model_exec_asked() || vm.nx ||
-	     container_of(fault, struct vm_fault, fault)->exec))
+	if (kvm_arch_tdp_exec(vcpu->kvm, level, !vm_exec_asked() ||
+			      container_of(fault, struct vm_fault, fault)->exec ||
+			      (old & TDP_EXEC)))
 		flags |= TDP_EXEC;
-	if (model_exec_asked() && !vm.nx)
-		flags |= old & TDP_EXEC;
 	if (fault->host_writable) {
 		flags |= TDP_HOST_WRITE;
 		if (mem->host[fault->gfn - mem->base_gfn].tracked)

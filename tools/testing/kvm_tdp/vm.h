@@ -153,6 +153,12 @@ extern void (*slow_hook)(gfn_t gfn);
 
 #define MMU	(&vm.kvm.tdp)
 
+/* The NX mitigation says by itself what can be executed. */
+static inline bool vm_exec_asked(void)
+{
+	return model_exec_asked() && !vm.nx;
+}
+
 /* A vCPU's fault, as the backend sees it. */
 struct vm_fault {
 	struct kvm_tdp_fault fault;
