@@ -161,6 +161,14 @@ static inline u64 riscv_tdp_pte_table_phys(const struct tdp_fmt *fmt,
 
 #define tdp_pte_table_phys riscv_tdp_pte_table_phys
 
+/* Where hardware does not set D it means nothing without W, and goes with it. */
+static inline tdp_pte_t riscv_tdp_pte_wrprot(const struct tdp_fmt *fmt,
+					     tdp_pte_t pte)
+{
+	pte &= ~RISCV_TDP_WRITE;
+	return fmt->hw_ad ? pte : pte & ~RISCV_TDP_DIRTY;
+}
+
 /*
  * Where an old leaf faults W goes with A, and comes back by a write only: a leaf
  * with W is one that the guest can write to.
@@ -169,7 +177,7 @@ static inline tdp_pte_t riscv_tdp_pte_mkold(const struct tdp_fmt *fmt,
 					    tdp_pte_t pte)
 {
 	pte &= ~RISCV_TDP_ACCESSED;
-	return fmt->hw_ad ? pte : pte & ~RISCV_TDP_WRITE;
+	return fmt->hw_ad ? pte : riscv_tdp_pte_wrprot(fmt, pte);
 }
 
 #define tdp_pte_mkold riscv_tdp_pte_mkold
@@ -297,7 +305,7 @@ static inline bool riscv_tdp_pte_allows(const struct tdp_fmt *fmt,
 static inline tdp_pte_t riscv_tdp_pte_log_writes(const struct tdp_fmt *fmt,
 						 tdp_pte_t pte, int level)
 {
-	return pte & ~RISCV_TDP_WRITE;
+	return riscv_tdp_pte_wrprot(fmt, pte);
 }
 
 #define tdp_pte_log_writes riscv_tdp_pte_log_writes
@@ -305,7 +313,7 @@ static inline tdp_pte_t riscv_tdp_pte_log_writes(const struct tdp_fmt *fmt,
 static inline tdp_pte_t riscv_tdp_pte_wrprot_tracked(const struct tdp_fmt *fmt,
 						     tdp_pte_t pte)
 {
-	return pte & ~(RISCV_TDP_WRITE | RISCV_TDP_MMU_WRITE);
+	return riscv_tdp_pte_wrprot(fmt, pte) & ~RISCV_TDP_MMU_WRITE;
 }
 
 #define tdp_pte_wrprot_tracked riscv_tdp_pte_wrprot_tracked

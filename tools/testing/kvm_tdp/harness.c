@@ -421,6 +421,7 @@ void tree_fill(struct tree *t, unsigned int nr)
 	}
 }
 
+/* Others may change the entries that it reads. */
 tdp_pte_t *pgt_find(const struct tdp_pgtable *pgt, gfn_t gfn, int *level)
 {
 	int l = root_level();
@@ -429,13 +430,13 @@ tdp_pte_t *pgt_find(const struct tdp_pgtable *pgt, gfn_t gfn, int *level)
 	for (;; l--) {
 		gfn_t index = (gfn >> model_shift(l)) %
 			      (1u << model_nr_bits(l));
+		tdp_pte_t pte = __atomic_load_n(&table[index], __ATOMIC_ACQUIRE);
 
-		if (l == *level || tdp_pte_kind(fmt, table[index], l) !=
-				   TDP_TABLE) {
+		if (l == *level || tdp_pte_kind(fmt, pte, l) != TDP_TABLE) {
 			*level = l;
 			return &table[index];
 		}
-		table = tdp_phys_to_table(hw_view(table[index], l).phys);
+		table = tdp_phys_to_table(hw_view(pte, l).phys);
 	}
 }
 

@@ -4,8 +4,9 @@
 
 Each entry of mutants*.txt is applied to a private copy of the sources, which is
 built and run.  A sabotage is caught if all the tests that it names fail, with
-some format, which did not fail without it.  Arguments: only the entries whose
-titles, or files, contain one of these.  Output in KTAP, status 1 if one was not caught.
+some format.  That they pass without it is the first result.  Arguments: only the
+entries whose titles, or files, contain one of these.  Output in KTAP, status 1 if
+one was not caught.
 """
 
 import os
@@ -102,13 +103,14 @@ class Tree:
         return make.returncode and make.stdout
 
     def run(self, program, tests=()):
-        """The results by name, of all tests or of some."""
+        """Whether all tests, or these, pass, and their results by name."""
         try:
-            out = subprocess.run([*RUN.get(program.split("-")[0], []), self.path(program), *tests],
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT).stdout
+            run = subprocess.run([*RUN.get(program.split("-")[0], []), self.path(program), *tests],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT)
+            out, passed = run.stdout, not run.returncode
         except subprocess.TimeoutExpired as e:
-            out = e.stdout or b""
-        return {name: verdict == "ok" for verdict, name in
+            out, passed = e.stdout or b"", False
+        return passed, {name: verdict == "ok" for verdict, name in
                 re.findall(r"^ *(ok|not ok) \d+ (\S+)(?: #.*)?$", out.decode(), re.M)}
 
     def sabotage(self, entry, normal):
@@ -125,7 +127,7 @@ class Tree:
                 errors = self.build(program)
                 if errors:
                     return "does not build:\n" + errors
-                results = self.run(program, sorted(missed))
+                _, results = self.run(program, sorted(missed))
                 # Those without a result crashed or hung, or would have come after one that did.
                 missed -= {test for test in set(missed) for name, ok in normal[program].items()
                            if name.startswith(test + ".") and ok and not results.get(name)}
@@ -140,7 +142,7 @@ def main():
     entries = [e for path in sorted(HERE.glob("mutants*.txt")) for e in parse(path) if
                len(sys.argv) < 2 or any(a in e["title"] or a in e["where"] for a in sys.argv[1:])]
     start = time.monotonic()
-    print(f"KTAP version 1\n1..{len(entries)}")
+    print(f"KTAP version 1\n1..{len(entries) + 1}")
 
     with tempfile.TemporaryDirectory(prefix="kvm-tdp-mutants-") as tmp:
         trees = queue.SimpleQueue()
@@ -155,7 +157,7 @@ def main():
                 trees.put(tree)
 
         with ThreadPoolExecutor(workers) as pool:
-            normal = {}
+            normal, failing = {}, []
             kinds = sorted({e["program"] for e in entries})
             used = {f"{e['program']}-{fmt}" for e in entries for fmt in formats_for(e)}
             for kind, program in ((k, p) for k in kinds for p in sorted(used) if p.startswith(k + "-")):
@@ -163,20 +165,23 @@ def main():
                 if errors:
                     sys.exit("Bail out! the code does not build as it is:\n" + errors)
                 named = {test for e in entries if e["program"] == kind for test in e["tests"]}
-                normal[program] = made[0].run(program, sorted(named))
-                for name in (name for name, ok in normal[program].items() if not ok):
-                    print(f"# {name} fails without any sabotage")
+                passed, normal[program] = made[0].run(program, sorted(named))
+                if not passed:
+                    failing.append(program)
             for tree in made:
                 trees.put(tree)
+            if failing:
+                print("# not those of", ", ".join(failing))
+            print(f"{'not ok' if failing else 'ok'} 1 tests pass without a sabotage", flush=True)
             survived = 0
-            for nr, (entry, wrong) in enumerate(zip(entries, pool.map(work, entries)), 1):
+            for nr, (entry, wrong) in enumerate(zip(entries, pool.map(work, entries)), 2):
                 if wrong:
                     survived += 1
                     print(f"# {entry['where']}:", wrong.strip().replace("\n", "\n# "))
                 print(f"{'not ok' if wrong else 'ok'} {nr} {entry['title']}", flush=True)
 
     print(f"# {len(entries) - survived} of {len(entries)} caught in {time.monotonic() - start:.0f} s")
-    return survived > 0
+    return survived > 0 or bool(failing)
 
 
 if __name__ == "__main__":

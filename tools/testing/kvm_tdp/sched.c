@@ -28,7 +28,7 @@
 
 #define STACK_BYTES	(256u << 10)
 /* What takes more steps than this never ends. */
-#define MAX_STEPS	50000
+#define MAX_STEPS	200000
 #define COLUMN		40
 
 struct context {

@@ -311,6 +311,19 @@ static void test_consistent(void)
 		check_consistent(random_pfn(level), level);
 }
 
+/* The next fault has nothing to mend, unless hardware has left its mark. */
+static void check_wrprot_again(kvm_pfn_t pfn, int level, unsigned int flags)
+{
+	tdp_pte_t pte = tdp_pte_make_leaf(fmt, pfn, level,
+					  flags | TDP_WRITE | TDP_HOST_WRITE,
+					  model_attr());
+
+	pte = tdp_pte_wrprot_tracked(fmt, pte);
+	CHECK(hw_view(pte, level).dirty ||
+	      pte == tdp_pte_make_leaf(fmt, pfn, level, flags | TDP_HOST_WRITE,
+				       model_attr()));
+}
+
 static void test_wrprot(void)
 {
 	tdp_pte_t leaves[MAX_LEAVES];
@@ -318,6 +331,9 @@ static void test_wrprot(void)
 	int level;
 
 	for (level = 1; level <= max_leaf_level(); level++) {
+		for (i = 0; i <= (TDP_EXEC | TDP_YOUNG); i++)
+			check_wrprot_again(random_pfn(level), level,
+					   i & (TDP_EXEC | TDP_YOUNG));
 		nr = all_leaves(level, random_pfn(level), leaves);
 		for (i = 0; i < nr; i++) {
 			tdp_pte_t old = leaves[i];

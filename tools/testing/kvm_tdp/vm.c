@@ -151,6 +151,15 @@ void vm_flush_local(struct cpu *cpu, gfn_t gfn)
 	cpu_flush_combined(cpu, cpu->as_id);
 }
 
+#ifdef TDP_THREADS
+static void new_vmid(struct kvm_tdp_root *root)
+{
+}
+
+static void free_vmid(const struct kvm_tdp_root *root)
+{
+}
+#else
 static int unused_vmid(void)
 {
 	int vmid = 0;
@@ -175,10 +184,8 @@ static void reuse_vmids(void)
 /* Nothing is flushed when a CPU gets a root that has one already. */
 static void new_vmid(struct kvm_tdp_root *root)
 {
-	int vmid;
+	int vmid = unused_vmid();
 
-	lock_notes();
-	vmid = unused_vmid();
 	if (vmid == NR_VMIDS) {
 		reuse_vmids();
 		vmid = unused_vmid();
@@ -186,20 +193,18 @@ static void new_vmid(struct kvm_tdp_root *root)
 	CHECK(vmid < NR_VMIDS, "too many roots");
 	vm.vmids_used[vmid] = true;
 	vm.vmids[vmid] = root;
-	unlock_notes();
 }
 
 static void free_vmid(const struct kvm_tdp_root *root)
 {
 	int vmid;
 
-	lock_notes();
 	for (vmid = 0; vmid < NR_VMIDS; vmid++) {
 		if (vm.vmids[vmid] == root)
 			vm.vmids[vmid] = NULL;
 	}
-	unlock_notes();
 }
+#endif
 
 struct kvm_tdp_root *vm_new_root(u32 key, int as_id)
 {

@@ -12,12 +12,7 @@
 #define NR_MEMS		2
 #define NR_VCPUS		4
 #define NR_CACHED	64
-/* Those of roots that wait for a grace period are not free yet. */
-#ifdef TDP_THREADS
-#define NR_VMIDS		64
-#else
-#define NR_VMIDS		8
-#endif
+#define NR_VMIDS	8
 #define MAX_MEM_PAGES	(3u << 18)
 
 /* What is done to a page before the guest sees it, and executes from it. */
@@ -120,7 +115,7 @@ struct cpu {
  * @kvm: what the MMU sees
  * @mem: the memory, of which each has an address space of its own or shares one
  * @cpus: the CPUs
- * @vmids: the root that has a VMID
+ * @vmids: the root that has a VMID; the CPUs of threads cache nothing and need none
  * @vmids_used: those that were given to a root, which can be gone, since the last
  *		time that all CPUs were flushed for there was no other left
  * @leaves: as accounted, by level - 1
