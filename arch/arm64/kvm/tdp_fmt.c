@@ -19,8 +19,8 @@ static_assert(ARM64_TDP_XN == KVM_PTE_LEAF_ATTR_HI_S2_XN);
 static_assert(ARM64_TDP_BROKEN == KVM_INVALID_PTE_LOCKED);
 
 /* What KVM keeps in a leaf lies where hardware lets it. */
-static_assert(!((ARM64_TDP_HOST_WRITE | ARM64_TDP_MMU_WRITE) &
-		~KVM_PTE_LEAF_ATTR_HI_SW));
+static_assert(!((ARM64_TDP_HOST_WRITE | ARM64_TDP_MMU_WRITE |
+		 ARM64_TDP_SLOTLESS) & ~KVM_PTE_LEAF_ATTR_HI_SW));
 
 /* Annotations of owners are neither of what belongs to nobody. */
 static_assert(!((ARM64_TDP_BROKEN | ARM64_TDP_FROZEN) &

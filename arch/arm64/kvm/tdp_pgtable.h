@@ -30,7 +30,11 @@ typedef u64 tdp_pte_t;
 /* With FEAT_XNX the upper one of two bits: nobody may execute. */
 #define ARM64_TDP_XN		BIT_ULL(54)
 
-/* Ignored by hardware.  55 and 56 are nested virtualization's level hint. */
+/*
+ * Ignored by hardware.  55 and 56 are nested virtualization's level hint, in the
+ * stage 2s that shadow a guest's.
+ */
+#define ARM64_TDP_SLOTLESS	BIT_ULL(56)
 #define ARM64_TDP_HOST_WRITE	BIT_ULL(57)
 #define ARM64_TDP_MMU_WRITE	BIT_ULL(58)
 
@@ -50,6 +54,8 @@ typedef u64 tdp_pte_t;
  * @end_gfn: first gfn that cannot be mapped, from the size of the IPA space
  * @leaf_attr: attribute bits of leaves: memory type, and shareability unless it
  *	       is @lpa2, which has it in a register
+ * @slotless: a bit that marks leaves which no memslot backs; 0 where nested
+ *	      virtualization's level hint takes it
  * @root_level: number of levels
  * @root_bits: base 2 logarithm of the number of entries of the root
  * @max_leaf: highest level of leaves
@@ -59,16 +65,20 @@ typedef u64 tdp_pte_t;
  * @free_size: what is mapped may become smaller or larger without a break.  Only
  *	       where all CPUs are known to raise no conflict abort, and never to
  *	       merge old and new: FEAT_BBM level 2 promises the second only.
+ * @clean_unmapped: guests can use memory without caches (no FEAT_S2FWB), so that
+ *		    clean lines, older than what is in memory, can be left of it
  */
 struct tdp_fmt {
 	gfn_t end_gfn;
 	u64 leaf_attr;
+	u64 slotless;
 	u8 root_level;
 	u8 root_bits;
 	u8 max_leaf;
 	bool lpa2;
 	bool hw_af;
 	bool free_size;
+	bool clean_unmapped;
 };
 
 static inline int arm64_tdp_fmt_root_level(const struct tdp_fmt *fmt)
@@ -141,6 +151,13 @@ static inline u64 arm64_tdp_addr_to_phys(const struct tdp_fmt *fmt,
 		return (addr ^ low) | low >> 12 << 48;
 	return (addr ^ low) | low >> 8 << 50;
 }
+
+static inline bool arm64_tdp_fmt_maintains_unmapped(const struct tdp_fmt *fmt)
+{
+	return fmt->clean_unmapped;
+}
+
+#define tdp_fmt_maintains_unmapped arm64_tdp_fmt_maintains_unmapped
 
 static inline tdp_pte_t arm64_tdp_pte_none(const struct tdp_fmt *fmt)
 {
@@ -270,6 +287,14 @@ static inline bool arm64_tdp_pte_host_writable(const struct tdp_fmt *fmt,
 }
 
 #define tdp_pte_host_writable arm64_tdp_pte_host_writable
+
+static inline bool arm64_tdp_pte_slotless(const struct tdp_fmt *fmt,
+					  tdp_pte_t pte)
+{
+	return pte & fmt->slotless;
+}
+
+#define tdp_pte_slotless arm64_tdp_pte_slotless
 
 static inline bool arm64_tdp_pte_executable(const struct tdp_fmt *fmt,
 					    tdp_pte_t pte)

@@ -222,10 +222,33 @@ static void check_prepared(const struct cpu *cpu, gfn_t gfn, tdp_pte_t pte,
 
 	/* All of the small ones; of others what the test looks at, and the end. */
 	for (i = 0; mem && i < span; i += i < 8 ? 1 : span / 2 - 4) {
-		if (start + i - mem->base_gfn < mem->npages)
-			CHECK(!(needs &
-				~mem->host[start + i - mem->base_gfn].prepared),
-			      "gfn %llx was not prepared", start + i);
+		struct host *host = &mem->host[start + i - mem->base_gfn];
+
+		if (start + i - mem->base_gfn >= mem->npages)
+			continue;
+		CHECK(!(needs & ~host->prepared), "gfn %llx was not prepared",
+		      start + i);
+		if (!cpu->root->invalid)
+			host->prepared |= PREPARED_USED;
+	}
+}
+
+/* No CPU can use the memory through a root any more. */
+void cpu_check_flushed(const struct kvm_tdp_root *root, kvm_pfn_t pfn, gfn_t nr)
+{
+	const struct cached *c;
+	struct cpu *cpu;
+
+	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {
+		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
+			struct view v = hw_view(c->pte, c->level);
+
+			if (vm.vmids[c->vmid] != root || v.table || !v.access)
+				continue;
+			CHECK(pfn + nr <= v.phys >> PAGE_SHIFT ||
+			      pfn >= (v.phys >> PAGE_SHIFT) + model_span(c->level),
+			      "pfn %llx is cleaned before it is flushed", pfn);
+		}
 	}
 }
 

@@ -11,7 +11,6 @@
 #include "sched.h"
 #include "shim.h"
 
-#define PAGE_BYTES	BIT(PAGE_SHIFT)
 #define NR_PAGES	32768u
 /* Where tables seem to be; below 4 GiB for the toy's 32-bit entries. */
 #define POOL_PHYS	0x40000000ull
@@ -115,14 +114,14 @@ void *alloc_table(int level)
 	unsigned char *table;
 
 	test_lock();
-	table = pool + nr_pages * PAGE_BYTES;
+	table = pool + nr_pages * PAGE_SIZE;
 	do {
 		CHECK(nr_pages < NR_PAGES, "more tables than the pool has");
 		pages[nr_pages].state = PAGE_TABLE;
 		pages[nr_pages].level = level;
 		pages[nr_pages].offset = offset++;
 		nr_pages++;
-	} while (nr_pages * PAGE_BYTES < table - pool + size);
+	} while (nr_pages * PAGE_SIZE < table - pool + size);
 	test_unlock();
 
 	for (i = 0; i < nr; i++)
@@ -134,15 +133,15 @@ void *alloc_table(int level)
 struct page *tdp_table_to_page(const void *table)
 {
 	size_t offset = (unsigned char *)table - pool;
-	struct page *page = &pages[offset / PAGE_BYTES];
+	struct page *page = &pages[offset / PAGE_SIZE];
 
-	CHECK(offset < nr_pages * PAGE_BYTES, "%p is no table", table);
+	CHECK(offset < nr_pages * PAGE_SIZE, "%p is no table", table);
 	return page - page->offset;
 }
 
 void *page_table(const struct page *page)
 {
-	return pool + (page - pages) * PAGE_BYTES;
+	return pool + (page - pages) * PAGE_SIZE;
 }
 
 void __free_page(struct page *page)
@@ -150,7 +149,7 @@ void __free_page(struct page *page)
 	CHECK(page->state == PAGE_TABLE, "freed twice");
 	CHECK(!page->accounted, "freed while accounted");
 	CHECK(!page->note, "freed with a note");
-	CHECK(!sched_stores_to(page_table(page), PAGE_BYTES),
+	CHECK(!sched_stores_to(page_table(page), PAGE_SIZE),
 	      "freed before a store to it is seen");
 	if (page_freed)
 		page_freed(page_table(page));
@@ -174,7 +173,7 @@ void *tdp_phys_to_table(u64 phys)
 {
 	void *table = pool + (phys - POOL_PHYS);
 
-	CHECK(!(phys % PAGE_BYTES), "phys %llx", phys);
+	CHECK(!(phys % PAGE_SIZE), "phys %llx", phys);
 	tdp_table_to_page(table);
 	return table;
 }
@@ -187,8 +186,13 @@ u64 tdp_table_to_phys(const void *table)
 void tdp_account_table(void *table, int nr)
 {
 	struct page *page = tdp_table_to_page(table);
-	int now = test_add(&page->accounted, nr);
+	int now, pages = DIV_ROUND_UP(sizeof(tdp_pte_t) <<
+				      model_nr_bits(page->level), PAGE_SIZE);
 
+	/* Roots are counted by pages. */
+	CHECK(nr % pages == 0 || nr == 1 || nr == -1);
+	nr = nr < 0 ? -1 : 1;
+	now = test_add(&page->accounted, nr);
 	test_add(&nr_accounted, nr);
 	/*
 	 * It is counted after it was linked, so that threads, but not tasks, can
@@ -240,10 +244,10 @@ void check_filled(const void *entry)
 static void entry_point(const char *what, const void *entry)
 {
 	size_t offset = (const unsigned char *)entry - pool;
-	unsigned int index = offset % PAGE_BYTES / sizeof(tdp_pte_t);
+	unsigned int index = offset % PAGE_SIZE / sizeof(tdp_pte_t);
 
 	if (sched_running && index < RACE_ENTRIES)
-		sched_point(what, offset / PAGE_BYTES, index);
+		sched_point(what, offset / PAGE_SIZE, index);
 }
 
 void test_load(const void *entry)
@@ -651,7 +655,7 @@ int main(int argc, char **argv)
 {
 	bool ok = true;
 
-	pool = mmap(NULL, NR_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
+	pool = mmap(NULL, NR_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (pool == MAP_FAILED) {
 		perror("mmap");

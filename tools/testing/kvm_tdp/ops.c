@@ -113,14 +113,16 @@ static struct kvm_memory_slot *find_slot(int as_id, gfn_t gfn)
 }
 
 static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
-		      unsigned int access, bool prefetch)
+		      gfn_t slot_gfn, unsigned int access, bool prefetch)
 {
 	struct held_page held = {}, **link;
 	struct vm_fault vf = {
 		.fault = {
 			.gfn = gfn,
+			.slot_gfn = slot_gfn,
 			.slot = slot,
 			.tables = &cpu->tables,
+			.shadow = slot_gfn != gfn,
 			.write = access == TEST_W,
 			.prefetch = prefetch,
 		},
@@ -136,10 +138,10 @@ static int fault_slow(struct cpu *cpu, struct kvm_memory_slot *slot, gfn_t gfn,
 
 	if (slot) {
 		vf.fault.mmu_seq = shared_load(&vm.kvm.mmu_invalidate_seq);
-		host = fault_in(mem, gfn);
+		host = fault_in(mem, slot_gfn);
 		if (vf.fault.write && host->readonly)
 			return -EFAULT;
-		vf.fault.pfn = vm_pfn(mem, gfn);
+		vf.fault.pfn = vm_pfn(mem, slot_gfn);
 		vf.fault.host_writable = !host->readonly;
 		vf.fault.page = &held.page;
 		held.next = held_pages;
@@ -183,8 +185,29 @@ int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch)
 	if (slot && (slot->flags & KVM_MEMSLOT_INVALID))
 		r = KVM_TDP_RETRY;
 	else
-		r = fault_slow(cpu, slot, gfn, access, prefetch);
+		r = fault_slow(cpu, slot, gfn, gfn, access, prefetch);
 	vm_flush_local(cpu, gfn);
+	slots_read_unlock();
+	return r;
+}
+
+/**
+ * op_shadow_fault() - A vCPU faults that runs a guest of the guest's
+ * @cpu: the CPU, with a root
+ * @gfn: where
+ * @slot_gfn: what the guest's hypervisor maps there
+ * @access: TEST_R, TEST_W or TEST_X
+ *
+ * Return: as op_fault().
+ */
+int op_shadow_fault(struct cpu *cpu, gfn_t gfn, gfn_t slot_gfn,
+		    unsigned int access)
+{
+	int r;
+
+	slots_read_lock();
+	r = fault_slow(cpu, find_slot(cpu->as_id, slot_gfn), gfn, slot_gfn,
+		       access, false);
 	slots_read_unlock();
 	return r;
 }
@@ -252,6 +275,9 @@ static void take_away(struct mem *mem, gfn_t start, gfn_t end)
 	for (gfn = start; gfn < end; gfn++) {
 		struct host *host = &mem->host[gfn - mem->base_gfn];
 
+		CHECK(!tdp_fmt_maintains_unmapped(fmt) ||
+		      !(host->prepared & PREPARED_USED),
+		      "gfn %llx is left in data caches", gfn);
 		host->gen = (host->gen + 1) % 8;
 		host->absent = true;
 		__atomic_store_n(&host->prepared, 0, __ATOMIC_RELAXED);
@@ -353,7 +379,7 @@ void op_zap(gfn_t start, gfn_t end)
 {
 	write_lock(&vm.kvm.mmu_lock);
 	invalidate_begin(start, end);
-	kvm_tdp_zap_gfn_range(MMU, start, end);
+	kvm_tdp_zap_gfn_range(MMU, start, end, true);
 	invalidate_end();
 	write_unlock(&vm.kvm.mmu_lock);
 }

@@ -24,7 +24,9 @@ typedef u64 kvm_pfn_t;
 #ifndef PAGE_SHIFT
 #define PAGE_SHIFT		12
 #endif
+#define PAGE_SIZE		(1ul << PAGE_SHIFT)
 
+#define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 #define BIT(nr)			(1ul << (nr))
 #define BIT_ULL(nr)		(1ull << (nr))
 #define GENMASK_ULL(h, l)	(((2ull << (h)) - 1) & ~((1ull << (l)) - 1))
@@ -72,6 +74,8 @@ typedef u64 kvm_pfn_t;
 #define CONFIG_KVM_PROVE_MMU	1
 #define CONFIG_PREEMPT_RT	0
 #define IS_ENABLED(CONFIG_option)	(CONFIG_option)
+#define preempt_disable()		do { } while (0)
+#define preempt_enable()		do { } while (0)
 
 #include "sched.h"
 
@@ -174,6 +178,10 @@ struct page *tdp_table_to_page(const void *table);
 void *tdp_phys_to_table(u64 phys);
 u64 tdp_table_to_phys(const void *table);
 void tdp_account_table(void *table, int nr);
+
+struct tdp_pgtable;
+
+void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level);
 
 static inline struct page *tdp_removed_next(struct page *page)
 {

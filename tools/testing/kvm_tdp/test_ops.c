@@ -732,6 +732,172 @@ static void test_recover_refused(void)
 	map_free();
 }
 
+static tdp_pte_t read_leaf(gfn_t gfn, int *level)
+{
+	tdp_pte_t pte;
+
+	*level = 1;
+	pte = *pgt_find(&vm.cpus[0].root->pgt, gfn, level);
+	CHECK(tdp_pte_kind(fmt, pte, *level) == TDP_LEAF);
+	return pte;
+}
+
+/*
+ * A root whose gfns are not those of memslots: the page is that of the slot, and
+ * so is what is marked, and what can have made the fault stale.
+ */
+static void test_shadow(void)
+{
+	gfn_t span = max_leaf_level() > 1 ? model_span(2) : 8, gfn = span + 3;
+	struct mem *mem = &vm.mem[0];
+	struct cpu *cpu;
+	tdp_pte_t pte;
+	int level;
+
+	if (span < 8 || tdp_fmt_end_gfn(fmt) < 3 * span)
+		test_skip("no room beside the memslot");
+	cpu = set_up_small(0, span);
+	mem->max_level = min(max_leaf_level(), 2);
+
+	op_unmap_open(mem, 2, 3, true);
+	CHECK(op_shadow_fault(cpu, gfn, 2, TEST_W) == KVM_TDP_RETRY);
+	/* Of a block that has the page in it nothing but other pages. */
+	CHECK(op_shadow_fault(cpu, gfn, 3, TEST_W) == KVM_TDP_FIXED);
+	op_unmap_close(mem, 2, 3);
+	pte = read_leaf(gfn, &level);
+	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == vm_pfn(mem, 3));
+
+	/* The guest's hypervisor maps another page there. */
+	CHECK(op_shadow_fault(cpu, gfn, 6, TEST_W) == KVM_TDP_FIXED);
+	pte = read_leaf(gfn, &level);
+	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == vm_pfn(mem, 6));
+
+	/* Others than the page's do not matter. */
+	op_unmap_open(mem, 5, 6, true);
+	CHECK(op_shadow_fault(cpu, span + 5, 0, TEST_W) == KVM_TDP_FIXED);
+	op_unmap_close(mem, 5, 6);
+
+	op_log_start(mem, false, false);
+	CHECK(op_shadow_fault(cpu, 2 * span + 1, 4, TEST_W) == KVM_TDP_FIXED);
+	CHECK(mem->dirty[4] && !mem->dirty[1]);
+	pte = read_leaf(2 * span + 1, &level);
+	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == vm_pfn(mem, 4));
+
+	write_lock(&vm.kvm.mmu_lock);
+	kvm_tdp_log_gfn_range(MMU, 0, tdp_fmt_end_gfn(fmt));
+	write_unlock(&vm.kvm.mmu_lock);
+	for (gfn = span + 3; gfn <= 2 * span + 1; gfn += span - 2) {
+		pte = read_leaf(gfn, &level);
+		CHECK(tdp_pte_log_writes(fmt, pte, level) == pte,
+		      "gfn %llx is not logged", gfn);
+	}
+	vm_destroy();
+}
+
+/* The mark of formats that have one. */
+static u64 slotless_attr(void)
+{
+#ifdef ARM64_TDP_SLOTLESS
+	return fmt->slotless;
+#else
+	return 0;
+#endif
+}
+
+static int map_slotless(gfn_t gfn, kvm_pfn_t pfn)
+{
+	struct cpu *cpu = &vm.cpus[0];
+	tdp_pte_t leaf = tdp_pte_make_leaf(fmt, pfn, 1, TDP_YOUNG,
+					   model_attr() | slotless_attr());
+	int r;
+
+	CHECK(!__kvm_mmu_topup_memory_cache(&cpu->tables, root_level() - 1,
+					    root_level() - 1));
+	write_lock(&vm.kvm.mmu_lock);
+	r = kvm_tdp_map_gfn(cpu->root, gfn, leaf, &cpu->tables);
+	write_unlock(&vm.kvm.mmu_lock);
+	return r;
+}
+
+/* What no memslot backs stays where it is until it, or everything, goes. */
+static void test_slotless(void)
+{
+	gfn_t span = root_level() > 1 ? model_span(2) : 8, gfn = span + 1;
+	struct mem *mem = &vm.mem[0];
+	struct cpu *cpu;
+	tdp_pte_t pte;
+	int level;
+
+	if (span < 8 || tdp_fmt_end_gfn(fmt) < 2 * span)
+		test_skip("no room beside the memslot");
+	cpu = set_up_small(0, span);
+	mem->max_level = min(max_leaf_level(), 2);
+
+	CHECK(map_slotless(tdp_fmt_end_gfn(fmt), 1) == -EFAULT);
+	CHECK(!map_slotless(gfn, 1));
+	CHECK(vm.leaves[0] == 1);
+	/* Another page. */
+	CHECK(!map_slotless(gfn, 2));
+	CHECK(vm.leaves[0] == 1);
+
+	/* In place of a block. */
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(!map_slotless(1, 3));
+	CHECK(vm.leaves[0] == (mem->max_level > 1 ? 2 : 3));
+
+	CHECK(op_fault(cpu, 0, TEST_W, false) >= KVM_TDP_FIXED);
+	op_log_start(mem, true, false);
+	op_age(mem, 0, span);
+	op_log_stop(mem);
+	op_recover(mem);
+	op_unmap(mem, 0, span, true);
+	pte = read_leaf(gfn, &level);
+	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == 2);
+	CHECK(pte == tdp_pte_make_leaf(fmt, 2, 1, TDP_YOUNG,
+				       model_attr() | slotless_attr()));
+	CHECK(vm.leaves[0] == 1);
+
+	op_zap_all();
+	CHECK(!vm.leaves[0]);
+
+	op_invalidate();
+	CHECK(map_slotless(gfn, 1) == -EIO);
+	vm_destroy();
+}
+
+/* User space puts a memslot over it: only what unmaps the memory meets it. */
+static void test_slotless_overlap(void)
+{
+	gfn_t span = max_leaf_level() > 1 ? model_span(2) : 8;
+	struct mem *mem = &vm.mem[0];
+	struct cpu *cpu;
+	tdp_pte_t pte;
+	int level;
+
+	if (!slotless_attr() || span < 8 || tdp_fmt_end_gfn(fmt) < span)
+		test_skip("it cannot be told");
+	cpu = set_up_small(0, span);
+	CHECK(!map_slotless(2, 1));
+	pte = read_leaf(2, &level);
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+
+	op_log_start(mem, true, false);
+	CHECK(read_leaf(2, &level) == pte);
+	CHECK(!op_age(mem, 1, span) && !op_test_age(mem, 1, span));
+	CHECK(read_leaf(2, &level) == pte);
+	op_log_stop(mem);
+	mem->max_level = min(max_leaf_level(), 2);
+	op_recover(mem);
+	CHECK(read_leaf(2, &level) == pte && level == 1);
+
+	mem->max_level = 1;
+	CHECK(op_fault(cpu, 2, TEST_W, false) == -EFAULT);
+	CHECK(read_leaf(2, &level) == pte);
+	op_unmap(mem, 0, span, true);
+	CHECK(!vm.leaves[0] && !vm.leaves[1]);
+	vm_destroy();
+}
+
 /* Who meets a frozen entry goes back to the guest before anything else. */
 static void test_fast_frozen(void)
 {
@@ -754,6 +920,9 @@ const struct test ops_tests[] = {
 	{ "ops_fast_tries", test_fast_tries, .operates = true },
 	{ "ops_fast_frozen", test_fast_frozen, .operates = true },
 	{ "ops_beyond", test_beyond, .operates = true },
+	{ "ops_shadow", test_shadow, .operates = true },
+	{ "ops_slotless", test_slotless, .operates = true },
+	{ "ops_slotless_overlap", test_slotless_overlap, .operates = true },
 	{ "ops_other_page", test_other_page, .operates = true },
 	{ "ops_no_vcpus", test_no_vcpus, .operates = true },
 	{ "ops_lost_root", test_lost_root, .operates = true },

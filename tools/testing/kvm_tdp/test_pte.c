@@ -181,7 +181,7 @@ static void test_lost(void)
 static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 			    tdp_pte_t others, tdp_pte_t new)
 {
-	tdp_pte_t *pte = tree_find(t, gfn, &level);
+	tdp_pte_t *pte = tree_find(t, gfn, &level), now;
 	unsigned int nr_traced = traced.nr;
 	struct tdp_gather g;
 	struct tdp_iter iter;
@@ -197,8 +197,12 @@ static void check_exclusive(struct tree *t, gfn_t gfn, int level, tdp_pte_t old,
 	store_hook = NULL;
 	rcu_read_unlock();
 
-	CHECK(*pte == new && iter.old == new);
-	check_traced(&iter, others, new, nr_traced + 1);
+	CHECK(iter.old == new);
+	CHECK(g.nr_broken == (tdp_fmt_maintains_unmapped(fmt) &&
+			      new == tdp_pte_none(fmt)));
+	now = g.nr_broken ? tdp_pte_broken(fmt) : new;
+	CHECK(*pte == now);
+	check_traced(&iter, others, now, nr_traced + 1);
 	CHECK(g.flush == owed(tdp_pte_change(fmt, others, new, level).flush));
 	*pte = tdp_pte_none(fmt);
 }
@@ -613,6 +617,17 @@ static void settle(struct tree *t, struct tdp_gather *g)
 	tdp_gather_flushed(g);
 }
 
+/* What the backend was told to maintain. */
+static unsigned int nr_unmapped;
+static u64 last_unmapped;
+
+void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
+{
+	CHECK(tdp_pte_kind(fmt, pte, level) == TDP_LEAF);
+	nr_unmapped++;
+	last_unmapped = pte;
+}
+
 /*
  * Someone else removes the table in which an entry is broken: who broke it takes
  * back what it would have become.  With @old at level @at, the entry at @level
@@ -646,8 +661,12 @@ static void check_break_lost(int at, tdp_pte_t old, int level,
 
 	stand(&t, &above, 0, level + 1);
 	CHECK(set_and_make(&above, &others, tdp_pte_none(fmt), TDP_SHARED));
+	mine.maintain = true;
+	nr_unmapped = 0;
 	tdp_gather_make(&t.pgt, &mine);
 	CHECK(!mine.nr_broken);
+	/* Nobody maps what was broken any more. */
+	CHECK(nr_unmapped == tdp_fmt_maintains_unmapped(fmt));
 	CHECK(*iter.ptep == tdp_pte_frozen(fmt), "a removed entry was made");
 
 	/* Between the two nothing is left. */
@@ -748,6 +767,65 @@ static void test_break_private(void)
 	tree_destroy(&t);
 }
 
+/* Zap the entry of gfn 0 at a level.  Return: how many leaves were maintained. */
+static unsigned int maintained(struct tree *t, int level, enum tdp_mode mode,
+			       tdp_pte_t new, bool maintain)
+{
+	struct tdp_iter iter;
+
+	rcu_read_lock();
+	stand(t, &iter, 0, level);
+	nr_unmapped = 0;
+	CHECK(tdp_iter_set(&iter, &t->gather, new, mode));
+	/* Not before the flush. */
+	CHECK(!nr_unmapped && t->gather.nr_broken == 1);
+	CHECK(*iter.ptep == tdp_pte_broken(fmt));
+	t->gather.maintain = maintain;
+	tdp_gather_make(&t->pgt, &t->gather);
+	tdp_gather_flushed(&t->gather);
+	rcu_read_unlock();
+	return nr_unmapped;
+}
+
+static void test_unmapped(void)
+{
+	tdp_pte_t none = tdp_pte_none(fmt), leaf, block;
+	enum tdp_mode mode;
+	struct tree t;
+	int i;
+
+	if (!tdp_fmt_maintains_unmapped(fmt))
+		test_skip("there is nothing to do");
+
+	tree_init(&t);
+	for (mode = 0; mode <= 1; mode++) {
+		leaf = tdp_pte_make_leaf(fmt, 7, 1, TDP_YOUNG, 0);
+		tree_set(&t, 0, 1, leaf, mode);
+		CHECK(maintained(&t, 1, mode, none, true) == 1);
+		CHECK(last_unmapped == leaf);
+		tree_set(&t, 0, 1, leaf, mode);
+		CHECK(!maintained(&t, 1, mode, none, false));
+
+		/* All of a table. */
+		if (root_level() < 2)
+			continue;
+		for (i = 0; i < 3; i++) {
+			leaf = tdp_pte_make_leaf(fmt, i, 1, TDP_YOUNG, 0);
+			tree_set(&t, i, 1, leaf, mode);
+		}
+		CHECK(maintained(&t, 2, mode, none, true) == 3);
+
+		/* Unless it stays mapped. */
+		if (model_breaks() != BREAKS_SIZE || !model_leaf_allowed(2))
+			continue;
+		block = tdp_pte_make_leaf(fmt, 0, 2, TDP_YOUNG, 0);
+		tree_set(&t, 0, 1, leaf, mode);
+		CHECK(!maintained(&t, 2, mode, block, true));
+		CHECK(maintained(&t, 2, mode, none, true) == 1);
+	}
+	tree_destroy(&t);
+}
+
 const struct test pte_tests[] = {
 	{ "pte_change", test_pairs },
 	{ "pte_lost", test_lost },
@@ -761,5 +839,6 @@ const struct test pte_tests[] = {
 	{ "pte_break_lost", test_break_lost },
 	{ "pte_break_block_lost", test_break_block_lost },
 	{ "pte_break_full", test_break_full },
+	{ "pte_unmapped", test_unmapped },
 	{ }
 };

@@ -240,9 +240,18 @@ void kvm_arch_tdp_free_root(struct kvm_tdp_root *root)
 	test_add(&vm.nr_roots, -1);
 }
 
+/* Where memory is maintained when it is unmapped this is the end of the VM. */
 void kvm_arch_tdp_root_invalidated(struct kvm_tdp_root *root)
 {
+	struct mem *mem;
+	gfn_t i;
+
 	CHECK(root->invalid);
+	for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++) {
+		for (i = 0; i < mem->npages; i++)
+			__atomic_and_fetch(&mem->host[i].prepared,
+					   (u8)~PREPARED_USED, __ATOMIC_RELAXED);
+	}
 }
 
 void kvm_arch_tdp_account_leaves(struct kvm_tdp *mmu, int level, int nr)
@@ -257,7 +266,7 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu, struct kvm_tdp_fault *fault)
 
 	lockdep_assert_held_read(&vcpu->kvm->mmu_lock);
 	vf->goal = kvm_slot_dirty_track_enabled(fault->slot) ? 1 :
-		   vm_host_level(slot_mem(fault->slot), fault->gfn);
+		   vm_host_level(slot_mem(fault->slot), fault->slot_gfn);
 	return vm.nx && vf->exec ? 1 : vf->goal;
 }
 
@@ -288,7 +297,7 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
 		flags |= TDP_EXEC;
 	if (fault->host_writable) {
 		flags |= TDP_HOST_WRITE;
-		if (mem->host[fault->gfn - mem->base_gfn].tracked)
+		if (mem->host[fault->slot_gfn - mem->base_gfn].tracked)
 			fault->wrprot = true;
 		else
 			flags |= TDP_WRITE;
@@ -308,7 +317,7 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 }
 
 /* Maintenance of pages; also of those that alias in their low bits. */
-static void prepare(kvm_pfn_t pfn, gfn_t nr, unsigned int what)
+static void maintain(kvm_pfn_t pfn, gfn_t nr, u8 is, u8 is_not)
 {
 	int shift = max(model_shift(max_leaf_level()), GEN_SHIFT);
 	struct mem *mem = &vm.mem[(pfn >> shift) / NR_GENS];
@@ -318,14 +327,33 @@ static void prepare(kvm_pfn_t pfn, gfn_t nr, unsigned int what)
 	for (; nr; nr--, pfn++) {
 		for (i = (pfn - mem->base_gfn) & (span - 1); i < mem->npages;
 		     i += span) {
-			if (mem->host[i].gen == gen)
-				__atomic_or_fetch(&mem->host[i].prepared, what,
-						  __ATOMIC_RELAXED);
+			if (mem->host[i].gen != gen)
+				continue;
+			__atomic_or_fetch(&mem->host[i].prepared, is,
+					  __ATOMIC_RELAXED);
+			__atomic_and_fetch(&mem->host[i].prepared, (u8)~is_not,
+					   __ATOMIC_RELAXED);
 		}
 	}
 }
 
-void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
+static void prepare(kvm_pfn_t pfn, gfn_t nr, u8 what)
+{
+	maintain(pfn, nr, what, 0);
+}
+
+void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
+{
+	const struct kvm_tdp_root *root = container_of(pgt, struct kvm_tdp_root,
+						       pgt);
+
+	lockdep_assert_held(&vm.kvm.mmu_lock);
+	CHECK(!root->invalid);
+	cpu_check_flushed(root, tdp_pte_pfn(fmt, pte), model_span(level));
+	maintain(tdp_pte_pfn(fmt, pte), model_span(level), 0, PREPARED_USED);
+}
+
+void kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
 		     int level, bool fresh, bool exec)
 {
 	kvm_pfn_t pfn = fault->pfn & ~(model_span(level) - 1);
@@ -339,7 +367,7 @@ void vm_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
 		prepare(pfn, model_span(level), PREPARED_CODE);
 }
 
-bool vm_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
+bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
 		      bool full)
 {
 	lockdep_assert_held_read(&kvm->mmu_lock);

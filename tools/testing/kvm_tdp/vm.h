@@ -19,6 +19,7 @@
 #define PREPARED_DATA	1u	/* the point of coherency has what it holds */
 #define PREPARED_TAGS	2u	/* its tags are the guest's */
 #define PREPARED_CODE	4u	/* instruction caches hold nothing older */
+#define PREPARED_USED	8u	/* data caches can: the guest could write past them */
 
 /**
  * struct host - what the primary MMU knows of one page of a memslot
@@ -203,6 +204,7 @@ void cpu_flush_combined(struct cpu *cpu, int as_id);
 void cpu_flush_all(struct cpu *cpu);
 void cpu_exit(struct cpu *cpu);
 void cpu_drain_log(struct cpu *cpu);
+void cpu_check_flushed(const struct kvm_tdp_root *root, kvm_pfn_t pfn, gfn_t nr);
 void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end);
 void cpu_table_freed(void *table);
 void cpu_entry_purged(const tdp_pte_t *ptep);
@@ -211,6 +213,8 @@ void cpu_probe_log(void);
 
 /* ops.c: the operations, as KVM calls them. */
 int op_fault(struct cpu *cpu, gfn_t gfn, unsigned int access, bool prefetch);
+int op_shadow_fault(struct cpu *cpu, gfn_t gfn, gfn_t slot_gfn,
+		    unsigned int access);
 int op_fast_fault(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_run(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_load_root(struct cpu *cpu);

@@ -40,7 +40,8 @@ bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
 				 1) {
 			if (tdp_iter_kind(&iter) != TDP_LEAF ||
-			    !tdp_pte_young(fmt, iter.old))
+			    !tdp_pte_young(fmt, iter.old) ||
+			    tdp_pte_slotless(fmt, iter.old))
 				continue;
 			young = true;
 			/* One attempt, whatever comes of it. */
@@ -69,13 +70,16 @@ bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(root, &tdp->roots, link) {
+		const struct tdp_fmt *fmt = root->pgt.fmt;
+
 		if (root->as_id != range->slot->as_id)
 			continue;
 
 		for_each_tdp_pte(&iter, &root->pgt, range->start, range->end,
 				 1) {
 			young = tdp_iter_kind(&iter) == TDP_LEAF &&
-				tdp_pte_young(root->pgt.fmt, iter.old);
+				tdp_pte_young(fmt, iter.old) &&
+				!tdp_pte_slotless(fmt, iter.old);
 			if (young)
 				goto out;
 		}

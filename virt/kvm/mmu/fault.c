@@ -28,10 +28,31 @@ static bool kvm_tdp_fault_stale(struct kvm *kvm, struct kvm_tdp_root *root,
 				const struct kvm_tdp_fault *fault, int level)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
-	gfn_t start = tdp_gfn_round(fmt, fault->gfn, level);
+	gfn_t start = tdp_gfn_round(fmt, fault->slot_gfn, level);
 
 	return mmu_invalidate_retry_range(kvm, fault->mmu_seq, start,
 					  start + tdp_span(fmt, level));
+}
+
+/*
+ * A leaf is in the way, and of another page.  Pages are exchanged only by a
+ * notifier, which zaps first.  But a guest's hypervisor can map another one and
+ * not say so, or too late for a fault that was in progress.
+ */
+static int kvm_tdp_other_page(struct kvm_tdp_root *root,
+			      const struct kvm_tdp_fault *fault,
+			      struct tdp_iter *iter, struct tdp_gather *gather)
+{
+	const struct tdp_fmt *fmt = root->pgt.fmt;
+
+	if (tdp_pte_slotless(fmt, iter->old))
+		return -EFAULT;
+	if (KVM_BUG_ON(!fault->shadow, root->tdp->kvm))
+		return -EIO;
+
+	if (tdp_iter_set(iter, gather, tdp_pte_none(fmt), TDP_SHARED))
+		kvm_tdp_settle(root, gather);
+	return -EAGAIN;
 }
 
 /*
@@ -59,11 +80,9 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 	fault->wrprot = false;
 	new = kvm_arch_tdp_fault_pte(vcpu, root, fault, iter->level, old);
 
-	/* A page is exchanged only by a notifier, which zaps first. */
 	if (was_leaf &&
-	    KVM_BUG_ON(!tdp_pte_change(fmt, iter->old, new, iter->level).legal,
-		       kvm))
-		return -EIO;
+	    !tdp_pte_change(fmt, iter->old, new, iter->level).legal)
+		return kvm_tdp_other_page(root, fault, iter, gather);
 
 	changed = new != iter->old;
 	if (changed) {
@@ -101,7 +120,8 @@ static int kvm_tdp_install(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		if (tdp_pte_writable(fmt, new) &&
 		    kvm_slot_dirty_track_enabled(fault->slot)) {
 			WARN_ON_ONCE(iter->level > 1);
-			mark_page_dirty_in_slot(kvm, fault->slot, fault->gfn);
+			mark_page_dirty_in_slot(kvm, fault->slot,
+						fault->slot_gfn);
 		}
 	}
 
@@ -199,7 +219,8 @@ static int kvm_tdp_map(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
  * @root: the root it faulted on, referenced
  * @fault: the fault, with its page looked up
  *
- * Return: an enum kvm_tdp_result; -EFAULT if the gfn cannot be mapped, -EIO if
+ * Return: an enum kvm_tdp_result; -EFAULT if the gfn cannot be mapped or
+ * something is mapped there that is not of the memslot, -EIO if
  * another page is mapped there, which is a bug and ends the VM.
  *
  * Context: SRCU read-side critical section; takes mmu_lock for read.

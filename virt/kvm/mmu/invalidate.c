@@ -15,22 +15,21 @@
  * their roots before it releases mmu_lock, and call
  * kvm_tdp_zap_invalidated_roots() after.
  *
- * Context: slots_lock held, mmu_lock held for write, or the VM is being
- *	    destroyed and has no other users.
+ * Context: slots_lock held, or the VM's mm is going away; mmu_lock held for
+ *	    write.  Neither if the VM is being destroyed and has no other users.
  */
 void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp)
 {
 	struct kvm *kvm = tdp->kvm;
 	struct kvm_tdp_root *root;
 
-	/* Not if this is the end of the VM, or of a failed attempt to make one. */
-	if (refcount_read(&kvm->users_count) && kvm->created_vcpus)
-		lockdep_assert_held_write(&kvm->mmu_lock);
-
 	list_for_each_entry(root, &tdp->roots, link) {
 		/* An invalid root can live on for as long as it has users. */
 		if (root->invalid)
 			continue;
+		/* Not if this is the end of the VM, or of an attempt to make one. */
+		if (refcount_read(&kvm->users_count) && kvm->created_vcpus)
+			lockdep_assert_held_write(&kvm->mmu_lock);
 		root->invalid = true;
 		root->zap_pending = true;
 		trace_kvm_tdp_root(root, KVM_TDP_ROOT_INVALIDATED);
@@ -44,8 +43,8 @@ void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp)
  *
  * When this returns, nothing is mapped through them.
  *
- * Context: slots_lock held, or the VM is being destroyed.  Takes mmu_lock for
- *	    read and yields.
+ * Context: slots_lock held, or the VM's mm is going away, or the VM is being
+ *	    destroyed.  Takes mmu_lock for read and yields.
  */
 void kvm_tdp_zap_invalidated_roots(struct kvm_tdp *tdp)
 {

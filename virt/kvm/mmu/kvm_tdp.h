@@ -23,7 +23,8 @@
  * @invalid: not to be used by a vCPU any more.  Set once, with mmu_lock held
  *	     for write; read with mmu_lock held.
  * @zap_pending: kvm_tdp_zap_invalidated_roots() has it to zap and owns the
- *		 MMU's reference.  Protected by slots_lock.
+ *		 MMU's reference.  Protected by slots_lock, or only touched as the
+ *		 VM ends.
  *
  * Embedded in what the architecture calls a root.
  */
@@ -61,22 +62,25 @@ enum kvm_tdp_result {
 
 /**
  * struct kvm_tdp_fault - a fault that is being handled
- * @gfn: the guest page
+ * @gfn: the guest page, by which the root maps it
+ * @slot_gfn: the same page in @slot: another gfn only if @shadow
  * @pfn: the host page that backs @gfn
  * @page: the page of @pfn, referenced by the caller; NULL if it has none that
  *	  can be
- * @slot: the memslot of @gfn; NULL if there is none, i.e. for an annotation
+ * @slot: the memslot of @slot_gfn; NULL if there is none, i.e. for an annotation
  * @mmu_seq: mmu_invalidate_seq from before @pfn was looked up
  * @tables: preloaded tables, enough for all levels
  * @write: the access was a write
  * @prefetch: nobody accessed the page: do not replace a leaf, nor count the
  *	      page as accessed
+ * @shadow: the root maps what a guest's own hypervisor calls guest pages
  * @host_writable: the primary MMU allows writes to @pfn
  * @wrprot: out: the leaf was made read-only although @host_writable
  * @level: out: level of the leaf
  */
 struct kvm_tdp_fault {
 	gfn_t gfn;
+	gfn_t slot_gfn;
 	kvm_pfn_t pfn;
 	struct page *page;
 	struct kvm_memory_slot *slot;
@@ -84,6 +88,7 @@ struct kvm_tdp_fault {
 	struct kvm_mmu_memory_cache *tables;
 	bool write;
 	bool prefetch;
+	bool shadow;
 	bool host_writable;
 	bool wrprot;
 	int level;
@@ -144,13 +149,17 @@ int kvm_tdp_handle_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 int kvm_tdp_fast_fault(struct kvm_vcpu *vcpu, struct kvm_tdp_root *root,
 		       const struct kvm_memory_slot *slot, gfn_t gfn,
 		       unsigned int access);
+int kvm_tdp_map_gfn(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t leaf,
+		    struct kvm_mmu_memory_cache *tables);
 
 void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
 			     const struct kvm_gfn_range *range);
-void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end);
+void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end,
+			   bool may_yield);
 void kvm_tdp_zap_all(struct kvm_tdp *tdp);
 
 void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
+void kvm_tdp_log_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end);
 void kvm_tdp_log_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
 			gfn_t gfn, unsigned long mask);
 int kvm_tdp_split_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
@@ -259,14 +268,21 @@ tdp_pte_t kvm_arch_tdp_fault_pte(struct kvm_vcpu *vcpu,
  * @fresh: it replaces no leaf, which would be of the same memory
  * @exec: it can be executed from, and what it replaces could not
  *
- * Optional.  For cache maintenance and tags (@fresh), and for instruction caches
+ * Optional, together with kvm_arch_tdp_prepare_block():
+ * __KVM_HAVE_ARCH_TDP_PREPARE.
+ *
+ * For cache maintenance and tags (@fresh), and for instruction caches
  * (@exec): for the whole leaf, as whatever was mapped there before may have
  * covered only part of it.  Is called again if the leaf could not be installed and
  * is made anew.
  *
  * Context: mmu_lock held for read, RCU read-side critical section.
  */
-#ifndef kvm_arch_tdp_prepare_leaf
+#ifdef __KVM_HAVE_ARCH_TDP_PREPARE
+void kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
+			       const struct kvm_tdp_fault *fault, int level,
+			       bool fresh, bool exec);
+#else
 static inline void
 kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
 			  const struct kvm_tdp_fault *fault, int level,
@@ -304,14 +320,17 @@ static inline bool kvm_arch_tdp_exec(struct kvm *kvm, int level, bool exec)
  * @full: all of the block is mapped now, by smaller leaves; if not, pages of it
  *	  may never have been prepared
  *
- * Optional.  For cache maintenance and tags, like kvm_arch_tdp_prepare_leaf().
+ * For cache maintenance and tags, like kvm_arch_tdp_prepare_leaf().
  *
  * Return: false if there must not be such a leaf.
  *
  * Context: mmu_lock held for read, RCU read-side critical section; no
  *	    invalidation of the block is in progress.
  */
-#ifndef kvm_arch_tdp_prepare_block
+#ifdef __KVM_HAVE_ARCH_TDP_PREPARE
+bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level,
+				bool exec, bool full);
+#else
 static inline bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn,
 					      int level, bool exec, bool full)
 {

@@ -16,7 +16,34 @@ static bool kvm_tdp_log_leaf(struct tdp_iter *iter)
 	tdp_pte_t new = tdp_pte_log_writes(iter->pgt->fmt, iter->old,
 					   iter->level);
 
+	if (tdp_pte_slotless(iter->pgt->fmt, iter->old))
+		return true;
 	return new == iter->old || tdp_iter_update(iter, new);
+}
+
+static void kvm_tdp_log_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
+			     enum tdp_mode mode)
+{
+	struct kvm_tdp_walk walk;
+	struct tdp_iter *iter = &walk.iter;
+
+	kvm_tdp_walk_init(&walk, mode, true);
+	for_each_kvm_tdp_pte(&walk, root, start, end, 1) {
+again:
+		switch (tdp_iter_kind(iter)) {
+		case TDP_NONE:
+		case TDP_ANNOTATED:
+		case TDP_TABLE:
+			break;
+		case TDP_FROZEN:
+			tdp_iter_restart(iter);
+			break;
+		case TDP_LEAF:
+			if (!kvm_tdp_log_leaf(iter))
+				goto again;
+			break;
+		}
+	}
 }
 
 /**
@@ -36,34 +63,33 @@ static bool kvm_tdp_log_leaf(struct tdp_iter *iter)
  */
 void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
 {
-	struct kvm_tdp_walk walk;
-	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
 
 	lockdep_assert_held(&tdp->kvm->slots_lock);
 
-	kvm_tdp_walk_init(&walk, TDP_SHARED, true);
 	read_lock(&tdp->kvm->mmu_lock);
-	for_each_kvm_tdp_root(tdp, root, slot->as_id, true) {
-		for_each_kvm_tdp_pte(&walk, root, slot->base_gfn,
-				     slot->base_gfn + slot->npages, 1) {
-again:
-			switch (tdp_iter_kind(iter)) {
-			case TDP_NONE:
-			case TDP_ANNOTATED:
-			case TDP_TABLE:
-				break;
-			case TDP_FROZEN:
-				tdp_iter_restart(iter);
-				break;
-			case TDP_LEAF:
-				if (!kvm_tdp_log_leaf(iter))
-					goto again;
-				break;
-			}
-		}
-	}
+	for_each_kvm_tdp_root(tdp, root, slot->as_id, true)
+		kvm_tdp_log_root(root, slot->base_gfn,
+				 slot->base_gfn + slot->npages, TDP_SHARED);
 	read_unlock(&tdp->kvm->mmu_lock);
+}
+
+/**
+ * kvm_tdp_log_gfn_range() - Log writes to a range of all address spaces
+ * @tdp: the MMU
+ * @start: first gfn
+ * @end: first gfn behind
+ *
+ * For roots whose gfns are not those of memslots.  The caller must flush them.
+ *
+ * Context: mmu_lock held for write; yields.
+ */
+void kvm_tdp_log_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end)
+{
+	struct kvm_tdp_root *root;
+
+	for_each_kvm_tdp_root(tdp, root, KVM_TDP_ALL_AS, true)
+		kvm_tdp_log_root(root, start, end, TDP_EXCLUSIVE);
 }
 
 /* Does the mask, of gfns from @gfn, have a bit in [start, start + nr)? */

@@ -148,10 +148,11 @@ static tdp_pte_t tdp_pte_freeze(const struct tdp_fmt *fmt,
  * Hand over a table that was unlinked, and all below it.  Recursion is bounded
  * by the number of levels.
  */
-static void tdp_remove_table(const struct tdp_fmt *fmt,
+static void tdp_remove_table(const struct tdp_pgtable *pgt,
 			     struct tdp_gather *gather, tdp_pte_t __rcu *table,
-			     int level, enum tdp_mode mode)
+			     int level, enum tdp_mode mode, bool maintain)
 {
+	const struct tdp_fmt *fmt = pgt->fmt;
 	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level);
 
 	for (i = 0; i < nr; i++) {
@@ -163,11 +164,14 @@ static void tdp_remove_table(const struct tdp_fmt *fmt,
 		case TDP_ANNOTATED:
 			break;
 		case TDP_TABLE:
-			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, old),
-					 level - 1, mode);
+			tdp_remove_table(pgt, gather, tdp_pte_table(fmt, old),
+					 level - 1, mode, maintain);
 			break;
 		case TDP_LEAF:
 			tdp_gather_leaves(gather, level, -1);
+			/* Known to be false where nothing is ever broken. */
+			if (TDP_MAX_BROKEN && maintain)
+				tdp_maintain_unmapped(pgt, old, level);
 			break;
 		}
 	}
@@ -196,7 +200,8 @@ static bool tdp_iter_private(const struct tdp_iter *iter,
 /*
  * Must the current entry be broken before it becomes @new?
  *
- * With mmu_lock held for write what maps nothing stays so until the flush.
+ * With mmu_lock held for write what maps nothing stays so until the flush; but
+ * memory may have to be maintained after it.
  */
 static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 				enum tdp_mode mode)
@@ -210,7 +215,7 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 	case TDP_NONE:
 	case TDP_FROZEN:
 	case TDP_ANNOTATED:
-		if (mode == TDP_EXCLUSIVE)
+		if (mode == TDP_EXCLUSIVE && !tdp_fmt_maintains_unmapped(fmt))
 			return false;
 		break;
 	case TDP_TABLE:
@@ -220,11 +225,29 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 	return tdp_pte_need_bbm(fmt, iter->old, new, iter->level);
 }
 
+/*
+ * With PREEMPT_RT mmu_lock does not keep the owner of broken entries on its CPU,
+ * where it may be preempted by who waits for them.
+ */
+static void tdp_break_begin(const struct tdp_gather *gather)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !gather->nr_broken)
+		preempt_disable();
+}
+
+static void tdp_break_end(const struct tdp_gather *gather)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !gather->nr_broken)
+		preempt_enable();
+}
+
 /* An entry cannot be made, as its table was removed. */
-static void tdp_gather_give_up(const struct tdp_fmt *fmt,
+static void tdp_gather_give_up(const struct tdp_pgtable *pgt,
 			       struct tdp_gather *gather,
 			       const struct tdp_broken *b)
 {
+	const struct tdp_fmt *fmt = pgt->fmt;
+
 	switch (tdp_pte_kind(fmt, b->new, b->level)) {
 	case TDP_NONE:
 	case TDP_FROZEN:
@@ -232,11 +255,48 @@ static void tdp_gather_give_up(const struct tdp_fmt *fmt,
 		break;
 	case TDP_TABLE:
 		/* Nobody has seen it, but it is simpler so. */
-		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->new),
-				 b->level - 1, TDP_EXCLUSIVE);
+		tdp_remove_table(pgt, gather, tdp_pte_table(fmt, b->new),
+				 b->level - 1, TDP_EXCLUSIVE, false);
 		break;
 	case TDP_LEAF:
 		tdp_gather_leaves(gather, b->level, -1);
+		break;
+	}
+}
+
+/* What was broken has been flushed, and was made unless it was @given_up. */
+static void tdp_gather_unmapped(const struct tdp_pgtable *pgt,
+				struct tdp_gather *gather,
+				const struct tdp_broken *b, bool given_up)
+{
+	const struct tdp_fmt *fmt = pgt->fmt;
+	bool maintain = gather->maintain && tdp_fmt_maintains_unmapped(fmt);
+
+	switch (tdp_pte_kind(fmt, b->new, b->level)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		break;
+	case TDP_TABLE:
+	case TDP_LEAF:
+		/* Of the same memory. */
+		maintain &= given_up;
+		break;
+	}
+
+	switch (tdp_pte_kind(fmt, b->old, b->level)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		break;
+	case TDP_TABLE:
+		/* Who was in it when it was unlinked can still install something. */
+		tdp_remove_table(pgt, gather, tdp_pte_table(fmt, b->old),
+				 b->level - 1, TDP_SHARED, maintain);
+		break;
+	case TDP_LEAF:
+		if (maintain)
+			tdp_maintain_unmapped(pgt, b->old, b->level);
 		break;
 	}
 }
@@ -256,9 +316,13 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
 {
 	const struct tdp_fmt *fmt = pgt->fmt;
 
-	while (tdp_gather_has_broken(gather)) {
+	if (!tdp_gather_has_broken(gather))
+		return;
+
+	while (gather->nr_broken) {
 		struct tdp_broken *b = &gather->broken[--gather->nr_broken];
 		tdp_pte_t old = tdp_pte_broken(fmt);
+		bool given_up = false;
 
 		/* Orders what a new table holds before the link to it. */
 		if (tdp_pte_try_replace(fmt, rcu_dereference(b->ptep), &old,
@@ -267,14 +331,12 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
 					      b->new);
 		} else {
 			WARN_ON_ONCE(old != tdp_pte_frozen(fmt));
-			tdp_gather_give_up(fmt, gather, b);
+			tdp_gather_give_up(pgt, gather, b);
+			given_up = true;
 		}
-
-		/* Who was in it when it was unlinked can still install something. */
-		if (tdp_pte_kind(fmt, b->old, b->level) == TDP_TABLE)
-			tdp_remove_table(fmt, gather, tdp_pte_table(fmt, b->old),
-					 b->level - 1, TDP_SHARED);
+		tdp_gather_unmapped(pgt, gather, b, given_up);
 	}
+	tdp_break_end(gather);
 }
 
 /**
@@ -312,11 +374,16 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	tdp_pte_assert(fmt, new, iter->level);
 
-	if (mode == TDP_EXCLUSIVE || private)
+	if (broken)
+		tdp_break_begin(gather);
+	if (mode == TDP_EXCLUSIVE || private) {
 		old = tdp_pte_store(iter, now);
-	else if (!tdp_pte_try_replace(fmt, rcu_dereference(iter->ptep),
-				      &iter->old, now, iter->level))
+	} else if (!tdp_pte_try_replace(fmt, rcu_dereference(iter->ptep),
+					&iter->old, now, iter->level)) {
+		if (broken)
+			tdp_break_end(gather);
 		return false;
+	}
 
 	tdp_trace_pte_changed(iter->pgt, iter->gfn, iter->level, old, now);
 	iter->old = new;
@@ -338,8 +405,8 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 			       iter->gfn + tdp_span(fmt, iter->level),
 			       iter->level, c.flush);
 	if (c.removes_table && !broken)
-		tdp_remove_table(fmt, gather, tdp_pte_table(fmt, old),
-				 iter->level - 1, mode);
+		tdp_remove_table(iter->pgt, gather, tdp_pte_table(fmt, old),
+				 iter->level - 1, mode, false);
 	return true;
 }
 

@@ -14,6 +14,7 @@ struct kvm_tdp_parts {
 	bool host_writable;	/* one is */
 	bool executable;	/* all are */
 	bool full;		/* there is nothing else */
+	bool slotless;		/* one is not of the memslot */
 };
 
 /* Recursion is bounded by the number of levels that leaves have. */
@@ -41,6 +42,7 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
 			parts->young |= tdp_pte_young(fmt, pte);
 			parts->host_writable |= tdp_pte_host_writable(fmt, pte);
 			parts->executable &= tdp_pte_executable(fmt, pte);
+			parts->slotless |= tdp_pte_slotless(fmt, pte);
 			break;
 		}
 	}
@@ -55,9 +57,10 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
  * this level has no page that shadow paging protects.  So the block may be
  * writable if one of its parts may.
  *
- * Return: false if nothing is mapped there, or the backend does not want it.
+ * Return: the block; the table, if it must stay; what maps nothing, if there is
+ * nothing mapped now or the backend does not want the block.
  */
-static bool kvm_tdp_make_block(struct kvm_tdp_walk *walk, tdp_pte_t *block)
+static tdp_pte_t kvm_tdp_make_block(struct kvm_tdp_walk *walk)
 {
 	const struct tdp_iter *iter = &walk->iter;
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
@@ -68,7 +71,10 @@ static bool kvm_tdp_make_block(struct kvm_tdp_walk *walk, tdp_pte_t *block)
 	kvm_tdp_scan(fmt, tdp_pte_table(fmt, iter->old), iter->level - 1,
 		     &parts);
 	if (!parts.found)
-		return false;
+		return tdp_pte_none(fmt);
+	/* Other memory than the block's; and no fault brings it back. */
+	if (parts.slotless)
+		return iter->old;
 
 	if (parts.young)
 		flags |= TDP_YOUNG;
@@ -83,10 +89,9 @@ static bool kvm_tdp_make_block(struct kvm_tdp_walk *walk, tdp_pte_t *block)
 	if (!kvm_arch_tdp_prepare_block(kvm, tdp_pte_pfn(fmt, parts.part),
 					iter->level, flags & TDP_EXEC,
 					parts.full))
-		return false;
+		return tdp_pte_none(fmt);
 
-	*block = tdp_pte_make_block(fmt, parts.part, iter->level, flags);
-	return true;
+	return tdp_pte_make_block(fmt, parts.part, iter->level, flags);
 }
 
 /* Could the block of the table at the walk's entry be mapped by a leaf? */
@@ -115,14 +120,12 @@ static tdp_pte_t kvm_tdp_recovered(struct kvm_tdp_walk *walk)
 	const struct tdp_iter *iter = &walk->iter;
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	struct kvm *kvm = walk->root->tdp->kvm;
-	tdp_pte_t block;
 
-	if (!mmu_invalidate_retry_range(kvm, kvm->mmu_invalidate_seq, iter->gfn,
-					iter->gfn + tdp_span(fmt, iter->level)) &&
-	    kvm_tdp_make_block(walk, &block))
-		return block;
+	if (mmu_invalidate_retry_range(kvm, kvm->mmu_invalidate_seq, iter->gfn,
+				       iter->gfn + tdp_span(fmt, iter->level)))
+		return tdp_pte_none(fmt);
 
-	return tdp_pte_none(fmt);
+	return kvm_tdp_make_block(walk);
 }
 
 /**
@@ -142,6 +145,7 @@ void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 	struct kvm_tdp_walk walk;
 	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
+	tdp_pte_t new;
 
 	lockdep_assert_held(&tdp->kvm->slots_lock);
 
@@ -158,8 +162,10 @@ void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 				continue;
 			if (!kvm_tdp_can_recover(tdp->kvm, slot, iter))
 				continue;
-			if (tdp_iter_set(iter, &walk.gather,
-					 kvm_tdp_recovered(&walk), TDP_SHARED))
+			new = kvm_tdp_recovered(&walk);
+			if (new == iter->old)
+				continue;
+			if (tdp_iter_set(iter, &walk.gather, new, TDP_SHARED))
 				trace_kvm_tdp_recover(root->as_id, iter->gfn,
 						      iter->level);
 		}

@@ -81,6 +81,16 @@ struct kvm_tdp_root *kvm_tdp_get_root(struct kvm_tdp *tdp, u32 key)
 	return root;
 }
 
+/* A root can be several pages, side by side. */
+static void kvm_tdp_account_root(const struct kvm_tdp_root *root, int sign)
+{
+	const struct tdp_fmt *fmt = root->pgt.fmt;
+	unsigned int nr = tdp_fmt_nr_entries(fmt, tdp_fmt_root_level(fmt));
+
+	tdp_account_table((__force void *)root->pgt.root,
+			  sign * DIV_ROUND_UP(nr * sizeof(tdp_pte_t), PAGE_SIZE));
+}
+
 /**
  * kvm_tdp_add_root() - Put a new root to use
  * @tdp: the MMU
@@ -110,7 +120,7 @@ struct kvm_tdp_root *kvm_tdp_add_root(struct kvm_tdp *tdp,
 	/* The MMU's and the caller's. */
 	refcount_set(&root->refs, 2);
 	list_add_rcu(&root->link, &tdp->roots);
-	tdp_account_table((__force void *)root->pgt.root, 1);
+	kvm_tdp_account_root(root, 1);
 	other = root;
 	trace_kvm_tdp_root(root, KVM_TDP_ROOT_ADDED);
 out:
@@ -145,6 +155,6 @@ void kvm_tdp_free_root(struct kvm_tdp_root *root)
 	spin_unlock(&tdp->roots_lock);
 
 	trace_kvm_tdp_root(root, KVM_TDP_ROOT_FREED);
-	tdp_account_table((__force void *)root->pgt.root, -1);
+	kvm_tdp_account_root(root, -1);
 	call_rcu(&root->rcu, kvm_tdp_free_root_rcu);
 }

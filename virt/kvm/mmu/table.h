@@ -43,6 +43,8 @@ struct tdp_broken {
  *	   cached what was split, which is larger.
  * @levels: levels whose number of leaves may have changed, by bit level - 1
  * @nr_broken: how many are @broken
+ * @maintain: guests can have used what is unmapped, see
+ *	      tdp_fmt_maintains_unmapped()
  * @notes: how many of @removed have a note, tdp_table_note(), which the walk's
  *	   owner must take back
  * @tables: by how much the number of linked tables changed
@@ -65,6 +67,7 @@ struct tdp_gather {
 	u8 level;
 	u8 levels;
 	u8 nr_broken;
+	bool maintain;
 	int notes;
 	int tables;
 	int leaves[TDP_MAX_LEVELS];

@@ -365,6 +365,25 @@ static inline tdp_pte_t default_tdp_pte_unpin_table(const struct tdp_fmt *fmt,
 static inline tdp_pte_t tdp_pte_unpin_table(const struct tdp_fmt *fmt,
 					    tdp_pte_t pte);
 
+#ifndef tdp_pte_slotless
+static inline bool default_tdp_pte_slotless(const struct tdp_fmt *fmt,
+					    tdp_pte_t pte)
+{
+	return false;
+}
+
+#define tdp_pte_slotless default_tdp_pte_slotless
+#endif
+
+/**
+ * tdp_pte_slotless() - Is a leaf one that no memslot backs?
+ * @fmt: the format
+ * @pte: a TDP_LEAF
+ *
+ * See kvm_tdp_map_gfn().  A memslot can lie over it all the same.
+ */
+static inline bool tdp_pte_slotless(const struct tdp_fmt *fmt, tdp_pte_t pte);
+
 #ifndef tdp_pte_consistent
 static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
 					      tdp_pte_t pte, int level)
@@ -481,6 +500,25 @@ static inline bool default_tdp_pte_need_bbm(const struct tdp_fmt *fmt,
  */
 static inline bool tdp_pte_need_bbm(const struct tdp_fmt *fmt, tdp_pte_t old,
 				    tdp_pte_t new, int level);
+
+#ifndef tdp_fmt_maintains_unmapped
+static inline bool default_tdp_fmt_maintains_unmapped(const struct tdp_fmt *fmt)
+{
+	return false;
+}
+
+#define tdp_fmt_maintains_unmapped default_tdp_fmt_maintains_unmapped
+#endif
+
+/**
+ * tdp_fmt_maintains_unmapped() - Is there work to do for memory that is unmapped?
+ * @fmt: the format
+ *
+ * After it was flushed: tdp_maintain_unmapped(), which the architecture defines.
+ * So what is unmapped is broken first, even if nobody else looks.  For formats
+ * that set TDP_MAX_BROKEN.
+ */
+static inline bool tdp_fmt_maintains_unmapped(const struct tdp_fmt *fmt);
 
 #ifndef tdp_pte_broken
 static inline tdp_pte_t default_tdp_pte_broken(const struct tdp_fmt *fmt)

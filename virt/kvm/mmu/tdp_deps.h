@@ -19,6 +19,7 @@
 #include <linux/gfp.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/processor.h>
 #include <linux/rcupdate.h>
 #include <linux/tracepoint-defs.h>
@@ -40,6 +41,8 @@ static inline void tdp_trace_pte_changed(const struct tdp_pgtable *pgt,
 	if (tracepoint_enabled(kvm_tdp_pte_changed))
 		__tdp_trace_pte_changed(pgt, gfn, level, old, new);
 }
+
+void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level);
 
 static inline void *tdp_phys_to_table(u64 phys)
 {
@@ -90,7 +93,7 @@ static inline void tdp_table_set_note(struct page *page, void *note)
 	page->index = (unsigned long)note;
 }
 
-/* Count a table in, or out of, NR_SECONDARY_PAGETABLE and the memcg's. */
+/* Count pages of a table in, or out of, NR_SECONDARY_PAGETABLE and the memcg's. */
 static inline void tdp_account_table(void *table, int nr)
 {
 	mod_lruvec_page_state(virt_to_page(table), NR_SECONDARY_PAGETABLE, nr);

@@ -46,8 +46,10 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 		trace_kvm_tdp_flush(root->as_id, gather);
 		kvm_arch_tdp_flush(tdp, gather);
 	}
-	if (tdp_gather_has_broken(gather))
+	if (tdp_gather_has_broken(gather)) {
+		gather->maintain = !root->invalid;
 		tdp_gather_make(&root->pgt, gather);
+	}
 
 	if (gather->tables) {
 		atomic64_add(gather->tables, &tdp->nr_tables);

@@ -109,12 +109,16 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
  */
 static inline bool kvm_tdp_walk_must_make(const struct kvm_tdp_walk *walk)
 {
+	const struct tdp_fmt *fmt = walk->root->pgt.fmt;
 	const struct tdp_gather *gather = &walk->gather;
 	const struct tdp_broken *last = &gather->broken[gather->nr_broken - 1];
 
+	/* What is large takes its time by itself. */
+	if (tdp_fmt_maintains_unmapped(fmt) && last->level > 2)
+		return true;
+
 	return tdp_gather_is_full(gather) || walk->iter.restart ||
-	       walk->iter.gfn - last->gfn >= tdp_span(walk->root->pgt.fmt,
-						      last->level);
+	       walk->iter.gfn - last->gfn >= tdp_span(fmt, last->level);
 }
 
 /**

@@ -117,19 +117,21 @@ void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
  * @tdp: the MMU
  * @start: first gfn
  * @end: first gfn behind
+ * @may_yield: mmu_lock may be dropped on the way
  *
  * For valid roots only: the reason is a change of what new mappings look like,
- * not of the memory.
+ * or the MMU has no others.
  *
- * Context: mmu_lock held for write, an invalidation of the range is open;
- *	    yields.
+ * Context: mmu_lock held for write, an invalidation of the memory is open, or it
+ *	    does not matter that faults map parts of it again meanwhile.
  */
-void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end)
+void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end,
+			   bool may_yield)
 {
 	struct kvm_tdp_root *root;
 
 	for_each_kvm_tdp_root(tdp, root, KVM_TDP_ALL_AS, true)
-		kvm_tdp_zap_root(root, start, end, TDP_EXCLUSIVE, true);
+		kvm_tdp_zap_root(root, start, end, TDP_EXCLUSIVE, may_yield);
 }
 
 /**

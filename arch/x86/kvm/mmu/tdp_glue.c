@@ -80,6 +80,7 @@ int kvm_mmu_tdp_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 	struct x86_tdp_fault x86_fault = {
 		.tdp = {
 			.gfn		= fault->gfn,
+			.slot_gfn	= fault->gfn,
 			.pfn		= fault->pfn,
 			.page		= fault->page,
 			.slot		= fault->slot,

@@ -113,6 +113,8 @@ const char *model_use(unsigned int nr)
 		.max_leaf = max_leaf(),
 		.lpa2 = lpa2(),
 		.hw_af = tf->hw_af,
+		.clean_unmapped = !tf->hw_af,
+		.slotless = BIT_ULL(56),
 		.free_size = tf->free_size,
 	};
 	fmt = &arm64_fmt;

@@ -14,8 +14,7 @@
 
 #define __KVM_HAVE_ARCH_TDP_EXEC
 #define __KVM_HAVE_ARCH_TDP_TABLES
-#define kvm_arch_tdp_prepare_leaf	vm_prepare_leaf
-#define kvm_arch_tdp_prepare_block	vm_prepare_block
+#define __KVM_HAVE_ARCH_TDP_PREPARE
 
 /**
  * struct kvm_memory_slot - a memslot
