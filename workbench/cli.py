@@ -50,7 +50,7 @@ def parser():
     def boot_options(p):
         p.add_argument("--cmdline", metavar="TEXT", default="", help="more for the kernel's command line")
         p.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
-                       help=f"x86 only, another build of the kernel: {', '.join(v for v in VARIANTS if v)}")
+                       help=f"another build of the kernel, of x86 or arm64: {', '.join(v for v in VARIANTS if v)}")
 
     run = command("run", "Build the patched kernel, boot it and run a KVM selftest; print one table.",
                   "  tdp run\n  tdp run --target all\n  tdp run --test kvm_page_table_test -- -v 2",
@@ -68,7 +68,7 @@ def parser():
                    f"targets:\n{_TARGET_LINES}\n  {'host':12}tests that need no kernel\n"
                    f"  {'series':12}checks of the series: applies, builds step by step, checkpatch, sparse")
     test.add_argument("--long", action="store_true", help="instead, what takes hours: every selftest and every kind of"
-                      " memory, the verdicts beside those of the unpatched kernel; debug kernels (x86)")
+                      " memory, the verdicts beside those of the unpatched kernel; debug kernels")
     test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
                       help="only what concerns these targets")
 
@@ -129,8 +129,9 @@ def parse(argv):
         top.error("which command?")
     if getattr(args, "args", None) and not args.test:
         top.error("arguments after -- belong to a --test NAME")
-    if getattr(args, "variant", "") and all(TARGETS[t].arch != "x86" for t in _targets(args)):
-        top.error(f"--variant {args.variant} is for x86 targets, not {' '.join(_targets(args))}")
+    if getattr(args, "variant", "") and not any(TARGETS[t].has(args.variant) for t in _targets(args)):
+        top.error(f"--variant {args.variant} is for {' and '.join(VARIANTS[args.variant][0])},"
+                  f" not for {' '.join(_targets(args))}")
     return args
 
 

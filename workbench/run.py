@@ -117,7 +117,7 @@ def run_cmd(args):
 
     rows, good = [], True
     for target, selftests, tests in jobs:
-        variant = args.variant if target.arch == "x86" else ""
+        variant = args.variant if target.has(args.variant) else ""
         image = build.kernel(src, target, variant)
         result = boot.boot(target, image, selftests, tests, variant, cmdline,
                            on_result=lambda r: say(f"  {r.verdict}: {r.title} ({r.seconds:.1f} s)"))

@@ -5,14 +5,17 @@ from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
-# Kernels for x86 besides the plain one, and their fragments configs/<name>.config.
+# Kernels besides the plain one: which architectures have them, and their fragments configs/<name>.config.
+_BOTH = ("x86", "arm64")
 VARIANTS = {
-    "": (),
-    "lockdep": ("lockdep",),
-    "preempt-none": ("preempt-none",),
-    "kasan": ("kasan",),
-    "kcsan": ("kcsan",),
-    "debug": ("lockdep", "kasan", "leaks"),
+    "": ((*_BOTH, "riscv"), ()),
+    "lockdep": (_BOTH, ("lockdep",)),
+    "preempt-none": (_BOTH, ("preempt-none",)),
+    "kasan": (_BOTH, ("kasan",)),
+    "kcsan": (_BOTH, ("kcsan",)),
+    "debug": (_BOTH, ("lockdep", "kasan", "leaks")),
+    "16k": (("arm64",), ("arm64-16k",)),
+    "64k": (("arm64",), ("arm64-64k",)),
 }
 
 
@@ -26,7 +29,10 @@ class Target:
     description: str
 
     def fragments(self, variant=""):
-        return [CONFIGS / f"{name}.config" for name in ("common", self.arch, *VARIANTS[variant])]
+        return [CONFIGS / f"{name}.config" for name in ("common", self.arch, *VARIANTS[variant][1])]
+
+    def has(self, variant):
+        return self.arch in VARIANTS[variant][0]
 
 
 def _x86(name, description):
