@@ -37,8 +37,9 @@ PROGRAMS = {"mutants.txt": "test", "mutants_mmu.txt": "mmu", "mutants_kvm.txt": 
 FLAGS = {"threads": ["SAN=-DTDP_THREADS", "COVER=-fsanitize=thread"]}
 # What has to start it, other than nothing: see the Makefile.
 RUN = {"threads": os.environ.get("RUN_THREADS", "").split()}
-# A run takes some seconds; what takes this long hangs.
+# A run takes some seconds; what takes this long hangs.  All that are named, together, take minutes.
 TIMEOUT = 60
+TIMEOUT_ALL = 1800
 
 
 def parse(path):
@@ -102,11 +103,11 @@ class Tree:
                               env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return make.returncode and make.stdout
 
-    def run(self, program, tests=()):
+    def run(self, program, tests=(), timeout=TIMEOUT):
         """Whether all tests, or these, pass, and their results by name."""
         try:
             run = subprocess.run([*RUN.get(program.split("-")[0], []), self.path(program), *tests],
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT)
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout)
             out, passed = run.stdout, not run.returncode
         except subprocess.TimeoutExpired as e:
             out, passed = e.stdout or b"", False
@@ -160,12 +161,18 @@ def main():
             normal, failing = {}, []
             kinds = sorted({e["program"] for e in entries})
             used = {f"{e['program']}-{fmt}" for e in entries for fmt in formats_for(e)}
-            for kind, program in ((k, p) for k in kinds for p in sorted(used) if p.startswith(k + "-")):
+            programs = [p for k in kinds for p in sorted(used) if p.startswith(k + "-")]
+            for program in programs:
                 errors = list(pool.map(lambda tree: tree.build(program), made))[0]
                 if errors:
                     sys.exit("Bail out! the code does not build as it is:\n" + errors)
-                named = {test for e in entries if e["program"] == kind for test in e["tests"]}
-                passed, normal[program] = made[0].run(program, sorted(named))
+
+            def run_all(program):
+                named = {test for e in entries if program.startswith(e["program"] + "-") for test in e["tests"]}
+                return made[0].run(program, sorted(named), TIMEOUT_ALL)
+
+            for program, (passed, results) in zip(programs, pool.map(run_all, programs)):
+                normal[program] = results
                 if not passed:
                     failing.append(program)
             for tree in made:

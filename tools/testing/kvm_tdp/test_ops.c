@@ -804,10 +804,12 @@ static u64 slotless_attr(void)
 #endif
 }
 
+#define SLOTLESS_FLAGS	(TDP_YOUNG | TDP_WRITE | TDP_HOST_WRITE)
+
 static int map_slotless(gfn_t gfn, kvm_pfn_t pfn)
 {
 	struct cpu *cpu = &vm.cpus[0];
-	tdp_pte_t leaf = tdp_pte_make_leaf(fmt, pfn, 1, TDP_YOUNG,
+	tdp_pte_t leaf = tdp_pte_make_leaf(fmt, pfn, 1, SLOTLESS_FLAGS,
 					   model_attr() | slotless_attr());
 	int r;
 
@@ -853,7 +855,7 @@ static void test_slotless(void)
 	op_unmap(mem, 0, span, true);
 	pte = read_leaf(gfn, &level);
 	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == 2);
-	CHECK(pte == tdp_pte_make_leaf(fmt, 2, 1, TDP_YOUNG,
+	CHECK(pte == tdp_pte_make_leaf(fmt, 2, 1, SLOTLESS_FLAGS,
 				       model_attr() | slotless_attr()));
 	CHECK(vm.leaves[0] == 1);
 
