@@ -15,7 +15,7 @@ from .gitcmd import git
 
 # Where the repository keeps new kernel files. All that lies here belongs to a step.
 ROOTS = ("arch", "virt", "include", "tools/testing", "Documentation")
-PARTS = ("message", "files", "edits.patch", "removes")
+PARTS = ("message", "files", "edits.patch", "removes", "since")
 _BACKUP = re.compile(r"(~|\.swp|\.orig|\.rej|\.tdp-new)$")
 
 
@@ -26,6 +26,10 @@ class Step:
     files: list             # new files, whole
     edits: bytes            # a patch to existing files
     removes: list           # existing files that go
+    since: str = ""         # left out of older sources, which have other code in its place
+
+    def fits(self, version):
+        return not self.since or _number(self.since) <= _number(version)
 
     @property
     def edited(self):
@@ -38,6 +42,10 @@ class Step:
     @property
     def subject(self):
         return self.message.decode().split("\n", 1)[0]
+
+
+def _number(version):
+    return [int(n) for n in re.findall(r"\d+", version)[:3]]
 
 
 def edited_files(edits):
@@ -97,7 +105,10 @@ def _load_step(root, name):
     if not lines[0].strip() or lines[1]:
         die(f"{where}/message: a subject line, then an empty line, then the body")
     edits = (root / where / "edits.patch").read_bytes() if (root / where / "edits.patch").exists() else b""
-    step = Step(name, message, _path_list(root, name, "files"), edits, _path_list(root, name, "removes"))
+    since = common.read_or(root / where / "since").strip()
+    if since and not re.fullmatch(r"\d+\.\d+\.\d+", since):
+        die(f"{where}/since: a version of Linux, as 6.12.117, and not {since!r}")
+    step = Step(name, message, _path_list(root, name, "files"), edits, _path_list(root, name, "removes"), since)
     if edits and not step.edited:
         die(f"{where}/edits.patch holds no `diff --git a/... b/...`")
     if bad := re.search(rb"^(new file mode|deleted file mode|rename from|copy from|GIT binary patch).*$", edits, re.M):
@@ -225,9 +236,11 @@ def _make_commit(index, root, step, parent, version):
 def commits(src, root=common.REPO, steps=None):
     """Fills src.steps with a (Step, commit) for each step on top of the base; the hashes depend on nothing else.
 
-    A step that was applied to the same parent before costs nothing.
+    Steps that need a later source are left out, and named in src.left_out. A step that was applied to the same parent before costs nothing.
     """
     steps = load(root) if steps is None else steps
+    src.left_out = tuple(step.dir for step in steps if not step.fits(src.version))
+    steps = [step for step in steps if step.fits(src.version)]
     remembered = src.repo / "tdp-steps.json"
     with common.lock(f"series-{src.id}"):
         known = json.loads(common.read_or(remembered, "{}"))
@@ -278,6 +291,8 @@ def checkout(src, commit, tree):
 def patched(src, root=common.REPO):
     """The source with the whole series applied, in the private work tree src.tree."""
     commits(src, root)
+    if src.left_out:
+        common.say(f"Linux {src.version} is too old for {', '.join(src.left_out)}: left out")
     checkout(src, src.commit, src.tree)
     return src
 

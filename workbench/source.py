@@ -22,6 +22,7 @@ class Source:
     version: str            # 6.12.y
     commit: str = ""        # what to build: the base, or the last step of the series
     steps: tuple = field(default=(), repr=False)    # (Step, commit) for each step; series.commits fills it
+    left_out: tuple = ()    # steps that need a later source; the same fills it
 
     @property
     def tree(self):

@@ -317,7 +317,10 @@ def refresh(tree, root=common.REPO):
     head = _require_settled(tree)
     if head == _tip(info):
         return [f"{tree}: no new commits; the repository is as it was"]
-    series.load(root)       # complains now about what is wrong in the repository itself
+    # Complains now about what is wrong in the repository itself.
+    if left_out := [step.dir for step in series.load(root) if not step.fits(info["version"])]:
+        die(f"{tree} is of Linux {info['version']}, which is too old for {', '.join(left_out)}:"
+            " work on a tree of a later source")
     dirs = [d for d, _ in info["steps"]]
     if series.step_dirs(root) != dirs:
         odd = sorted(set(dirs) ^ set(series.step_dirs(root)))

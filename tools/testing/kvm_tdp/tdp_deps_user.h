@@ -24,7 +24,7 @@ typedef u64 kvm_pfn_t;
 #ifndef PAGE_SHIFT
 #define PAGE_SHIFT		12
 #endif
-#define PAGE_SIZE		(1ul << PAGE_SHIFT)
+#define PAGE_SIZE		BIT(PAGE_SHIFT)
 
 #define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 #define BIT(nr)			(1ul << (nr))

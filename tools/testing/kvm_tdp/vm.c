@@ -353,8 +353,9 @@ void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
 	maintain(tdp_pte_pfn(fmt, pte), model_span(level), 0, PREPARED_USED);
 }
 
-void kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault *fault,
-		     int level, bool fresh, bool exec)
+void kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu,
+			       const struct kvm_tdp_fault *fault, int level,
+			       bool fresh, bool exec)
 {
 	kvm_pfn_t pfn = fault->pfn & ~(model_span(level) - 1);
 
@@ -367,8 +368,8 @@ void kvm_arch_tdp_prepare_leaf(struct kvm_vcpu *vcpu, const struct kvm_tdp_fault
 		prepare(pfn, model_span(level), PREPARED_CODE);
 }
 
-bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level, bool exec,
-		      bool full)
+bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level,
+				bool exec, bool full)
 {
 	lockdep_assert_held_read(&kvm->mmu_lock);
 	CHECK(rcu_read_lock_held());

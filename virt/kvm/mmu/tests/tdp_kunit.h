@@ -57,7 +57,12 @@ static inline void tdp_kunit_changed(const struct tdp_pgtable *pgt, gfn_t gfn,
 #define tdp_trace_pte_changed tdp_kunit_changed
 
 /* No guest has used what the tests unmap. */
-#define tdp_maintain_unmapped(pgt, pte, level)	((void)(pgt), (void)(pte))
+static inline void tdp_kunit_unmapped(const struct tdp_pgtable *pgt, u64 pte,
+				      int level)
+{
+}
+
+#define tdp_maintain_unmapped tdp_kunit_unmapped
 
 static inline void tdp_kunit_account(void *table, int nr)
 {
