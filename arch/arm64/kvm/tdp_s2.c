@@ -16,7 +16,7 @@
 #include "tdp_s2.h"
 #include "trace.h"
 
-/* Beyond that many operations it is faster to flush the VMID. */
+/* Beyond that many operations the VMID is flushed; a choice, not measured. */
 #define KVM_S2_MAX_TLBIS	64
 
 static struct kvm_s2_tdp *to_s2(struct kvm_tdp *tdp)
@@ -117,16 +117,13 @@ void kvm_s2_tdp_release(struct kvm_s2_mmu *mmu)
 
 /**
  * kvm_s2_tdp_destroy() - Free the tree of a stage 2
- * @mmu: the stage 2, which no vCPU uses any more; may have no tree
+ * @mmu: the stage 2, which no vCPU uses any more
  *
  * Context: The VM has no users.  May sleep.
  */
 void kvm_s2_tdp_destroy(struct kvm_s2_mmu *mmu)
 {
 	struct kvm_s2_tdp *s2 = mmu->tdp;
-
-	if (!s2)
-		return;
 
 	/* The VM lives on if a shadow stage 2 could not be set up. */
 	write_lock(&s2->tdp.kvm->mmu_lock);

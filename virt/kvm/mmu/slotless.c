@@ -10,8 +10,7 @@
  */
 #include "walk.h"
 
-static bool kvm_tdp_link_empty(struct kvm_tdp_root *root, struct tdp_iter *iter,
-			       struct tdp_gather *gather,
+static bool kvm_tdp_link_empty(struct tdp_iter *iter, struct tdp_gather *gather,
 			       struct kvm_mmu_memory_cache *tables)
 {
 	struct tdp_new_table new = {
@@ -60,7 +59,7 @@ int kvm_tdp_map_gfn(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t leaf,
 		if (tdp_iter_kind(&iter) == TDP_TABLE)
 			continue;
 		if (iter.level > 1) {
-			done = kvm_tdp_link_empty(root, &iter, &gather, tables);
+			done = kvm_tdp_link_empty(&iter, &gather, tables);
 		} else {
 			done = tdp_iter_set(&iter, &gather, leaf, TDP_EXCLUSIVE);
 			r = 0;
