@@ -190,7 +190,9 @@ void tdp_account_table(void *table, int nr)
 				      model_nr_bits(page->level), PAGE_SIZE);
 
 	/* Roots are counted by pages. */
-	CHECK(nr % pages == 0 || nr == 1 || nr == -1);
+	if (page->level < root_level())
+		pages = 1;
+	CHECK(nr == pages || nr == -pages, "%d for %d pages", nr, pages);
 	nr = nr < 0 ? -1 : 1;
 	now = test_add(&page->accounted, nr);
 	test_add(&nr_accounted, nr);

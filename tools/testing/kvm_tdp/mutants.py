@@ -159,9 +159,7 @@ def main():
 
         with ThreadPoolExecutor(workers) as pool:
             normal, failing = {}, []
-            kinds = sorted({e["program"] for e in entries})
-            used = {f"{e['program']}-{fmt}" for e in entries for fmt in formats_for(e)}
-            programs = [p for k in kinds for p in sorted(used) if p.startswith(k + "-")]
+            programs = sorted({f"{e['program']}-{fmt}" for e in entries for fmt in formats_for(e)})
             for program in programs:
                 errors = list(pool.map(lambda tree: tree.build(program), made))[0]
                 if errors:

@@ -742,21 +742,48 @@ static tdp_pte_t read_leaf(gfn_t gfn, int *level)
 	return pte;
 }
 
+/* Neighbours that are large are unmapped one by one, where that takes its time. */
+static void test_large_blocks(void)
+{
+	gfn_t span = max_leaf_level() > 2 ? model_span(3) : 0;
+	struct mem_shape shape = { 0, 2 * span, 3, 0 };
+	struct cpu *cpu = &vm.cpus[0];
+
+	if (!span || shape.npages > MAX_MEM_PAGES ||
+	    tdp_fmt_end_gfn(fmt) < shape.npages)
+		test_skip("no such blocks");
+	vm_create(1, &shape);
+	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(op_fault(cpu, span, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(vm.leaves[2] == 2);
+	op_unmap(&vm.mem[0], 0, 2 * span, true);
+	CHECK(!vm.leaves[2]);
+	vm_destroy();
+}
+
+/* A memslot as large as a block, from gfn 0, in so many of them; or a skip. */
+static gfn_t set_up_block(unsigned int nr)
+{
+	gfn_t span = max_leaf_level() > 1 ? model_span(2) : 8;
+
+	if (span < 8 || tdp_fmt_end_gfn(fmt) < nr * span)
+		test_skip("no room beside the memslot");
+	set_up_small(0, span);
+	return span;
+}
+
 /*
  * A root whose gfns are not those of memslots: the page is that of the slot, and
  * so is what is marked, and what can have made the fault stale.
  */
 static void test_shadow(void)
 {
-	gfn_t span = max_leaf_level() > 1 ? model_span(2) : 8, gfn = span + 3;
+	gfn_t span = set_up_block(3), gfn = span + 3;
+	struct cpu *cpu = &vm.cpus[0];
 	struct mem *mem = &vm.mem[0];
-	struct cpu *cpu;
 	tdp_pte_t pte;
 	int level;
 
-	if (span < 8 || tdp_fmt_end_gfn(fmt) < 3 * span)
-		test_skip("no room beside the memslot");
-	cpu = set_up_small(0, span);
 	mem->max_level = min(max_leaf_level(), 2);
 
 	op_unmap_open(mem, 2, 3, true);
@@ -824,15 +851,12 @@ static int map_slotless(gfn_t gfn, kvm_pfn_t pfn)
 /* What no memslot backs stays where it is until it, or everything, goes. */
 static void test_slotless(void)
 {
-	gfn_t span = root_level() > 1 ? model_span(2) : 8, gfn = span + 1;
+	gfn_t span = set_up_block(2), gfn = span + 1;
+	struct cpu *cpu = &vm.cpus[0];
 	struct mem *mem = &vm.mem[0];
-	struct cpu *cpu;
 	tdp_pte_t pte;
 	int level;
 
-	if (span < 8 || tdp_fmt_end_gfn(fmt) < 2 * span)
-		test_skip("no room beside the memslot");
-	cpu = set_up_small(0, span);
 	mem->max_level = min(max_leaf_level(), 2);
 
 	CHECK(map_slotless(tdp_fmt_end_gfn(fmt), 1) == -EFAULT);
@@ -870,15 +894,15 @@ static void test_slotless(void)
 /* User space puts a memslot over it: only what unmaps the memory meets it. */
 static void test_slotless_overlap(void)
 {
-	gfn_t span = max_leaf_level() > 1 ? model_span(2) : 8;
+	struct cpu *cpu = &vm.cpus[0];
 	struct mem *mem = &vm.mem[0];
-	struct cpu *cpu;
 	tdp_pte_t pte;
+	gfn_t span;
 	int level;
 
-	if (!slotless_attr() || span < 8 || tdp_fmt_end_gfn(fmt) < span)
+	if (!slotless_attr())
 		test_skip("it cannot be told");
-	cpu = set_up_small(0, span);
+	span = set_up_block(1);
 	CHECK(!map_slotless(2, 1));
 	pte = read_leaf(2, &level);
 	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
@@ -922,6 +946,7 @@ const struct test ops_tests[] = {
 	{ "ops_fast_tries", test_fast_tries, .operates = true },
 	{ "ops_fast_frozen", test_fast_frozen, .operates = true },
 	{ "ops_beyond", test_beyond, .operates = true },
+	{ "ops_large_blocks", test_large_blocks, .operates = true },
 	{ "ops_shadow", test_shadow, .operates = true },
 	{ "ops_slotless", test_slotless, .operates = true },
 	{ "ops_slotless_overlap", test_slotless_overlap, .operates = true },

@@ -113,6 +113,7 @@ void kvm_arch_tdp_flush(struct kvm_tdp *mmu, const struct tdp_gather *gather)
 {
 	lockdep_assert_held(&mmu->kvm->mmu_lock);
 	CHECK(rcu_read_lock_held() && gather->end > gather->start);
+	test_add(&vm.nr_flushes, 1);
 	vm_flush(-1, gather->start, gather->end,
 		 model_breaks() == BREAKS_SIZE ? gather->level : 0,
 		 gather->flush == TDP_FLUSH_TABLE);
@@ -349,6 +350,11 @@ void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
 
 	lockdep_assert_held(&vm.kvm.mmu_lock);
 	CHECK(!root->invalid);
+	/* What takes its time has a flush, and a chance to yield, of its own. */
+	if (level > 2) {
+		CHECK(vm.cleaned_at != vm.nr_flushes, "two blocks at a time");
+		vm.cleaned_at = vm.nr_flushes;
+	}
 	cpu_check_flushed(root, tdp_pte_pfn(fmt, pte), model_span(level));
 	maintain(tdp_pte_pfn(fmt, pte), model_span(level), 0, PREPARED_USED);
 }

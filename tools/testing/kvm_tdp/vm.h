@@ -120,6 +120,8 @@ struct cpu {
  * @vmids_used: those that were given to a root, which can be gone, since the last
  *		time that all CPUs were flushed for there was no other left
  * @leaves: as accounted, by level - 1
+ * @nr_flushes: how often the MMU has flushed
+ * @cleaned_at: their number when a block above level 2 was maintained last
  * @nr_roots: roots that are allocated
  * @nr_notes: notes that the backend has not got back
  * @fail_alloc: allocations fail with a probability of one in so many
@@ -134,6 +136,8 @@ struct vm {
 	struct kvm_tdp_root *vmids[NR_VMIDS];
 	bool vmids_used[NR_VMIDS];
 	int leaves[TDP_MAX_LEVELS];
+	unsigned int nr_flushes;
+	unsigned int cleaned_at;
 	int nr_roots;
 	int nr_notes;
 	unsigned int fail_alloc;
