@@ -236,7 +236,8 @@ def _make_commit(index, root, step, parent, version):
 def commits(src, root=common.REPO, steps=None):
     """Fills src.steps with a (Step, commit) for each step on top of the base; the hashes depend on nothing else.
 
-    Steps that need a later source are left out, and named in src.left_out. A step that was applied to the same parent before costs nothing.
+    Steps that need a later source are left out, and named in src.left_out. A step that was applied to the same parent
+    before costs nothing.
     """
     steps = load(root) if steps is None else steps
     src.left_out = tuple(step.dir for step in steps if not step.fits(src.version))
