@@ -64,11 +64,14 @@ def parser():
     run.add_argument("args", nargs="*", metavar="-- ARGS", help="arguments for that test")
 
     test = command("test", "Everything that must pass; ends with `N passed, N failed`.",
-                   "  tdp test\n  tdp test npt arm64\n  tdp test host series\n  tdp test --long npt",
+                   "  tdp test\n  tdp test npt arm64\n  tdp test host series\n  tdp test --long npt\n"
+                   "  tdp test --long --boot arm64-16k-all",
                    f"targets:\n{_TARGET_LINES}\n  {'host':12}tests that need no kernel\n"
                    f"  {'series':12}checks of the series: applies, builds step by step, checkpatch, sparse")
     test.add_argument("--long", action="store_true", help="instead, what takes hours: every selftest and every kind of"
                       " memory, the verdicts beside those of the unpatched kernel; debug kernels")
+    test.add_argument("--boot", metavar="NAME", action="append", help="only this boot of the plan (a pattern, as"
+                      " 'npt-memory*'; the names are the first column of the table at the end); may be given again")
     test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
                       help="only what concerns these targets")
 

@@ -518,9 +518,16 @@ def sections(args):
                 say(f"{function.__name__}: {took(time.monotonic() - start)}")
         if name in wanted:
             todo.append((name, run_checks))
-    for item in LONG if getattr(args, "long", False) else PLAN:
-        if item.target in wanted:
-            todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
+    plan = [item for item in (LONG if getattr(args, "long", False) else PLAN) if item.target in wanted]
+    patterns = getattr(args, "boot", None)
+    if patterns:
+        for pattern in patterns:
+            if not any(fnmatch.fnmatch(item.name, pattern) for item in plan):
+                die(f"no boot {pattern!r} in this plan: there are {', '.join(item.name for item in plan)}", status=2)
+        plan = [item for item in plan if any(fnmatch.fnmatch(item.name, p) for p in patterns)]
+        todo = []
+    for item in plan:
+        todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
     return todo
 
 
