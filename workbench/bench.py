@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, common, run, series, source
+from . import boot, build, common, count, run, series, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
 from .targets import TARGETS
@@ -14,7 +14,7 @@ from .targets import TARGETS
 # Memory of the guest in MiB.
 SIZE = {"ept": 4}
 SIZE_QEMU = 64
-COST = re.compile(r"cost,(\w+),(.+),(\w+),(\d+),(\d+)$")
+COST = re.compile(r"cost,([^,]+),(.+),(\w+),(\d+),(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -24,48 +24,122 @@ class Kernel:
     cmdline: str = ""
 
 
+@dataclass
+class Cost:
+    unit: str
+    number: int
+    ticks: int                      # of the clock
+    span: count.Span | None = None  # what was counted, where it can be
+
+    @property
+    def instructions(self):
+        return self.span.instructions if self.span else self.ticks
+
+
 def kernels(target):
     """What is compared; on x86 with the direct MMU of old, too, which has one lock for all."""
     legacy = [Kernel("legacy", False, "kvm.tdp_mmu=N")] if target.arch == "x86" else []
     return [Kernel("unpatched", False), Kernel("patched", True), *legacy]
 
 
-def costs(lines):
-    """What tdp_mmu_cost has printed: (memory, operation) to (unit, how many, instructions)."""
-    return {(m[1], m[2]): (m[3], int(m[4]), int(m[5])) for m in map(COST.match, lines) if m}
+def cheapest(lines, spans):
+    """Of what tdp_mmu_cost has printed, and what was counted meanwhile: (memory, operation) to Cost.
 
-
-def measure(target, kernel, src, selftests, test):
-    """The costs with a kernel; those that were measured before with the same kernel and test are remembered."""
-    tree = src if kernel.patched else source.unpatched(src)
-    image = build.kernel(tree, target)
-    key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
-                        test.title, kernel.cmdline)
-    path = CACHE / "bench" / f"{target.name}-{kernel.name}-{key}.txt"
-    if path.exists():
-        return costs(path.read_text().splitlines())
-    say(f"{target.name}: the {kernel.name} kernel, {test.title}")
-    result = boot.boot(target, image, selftests, [test], cmdline=kernel.cmdline, exact=True)
-    if not result.ok or not (found := costs(result.results[0].output)):
-        die(f"{target.name}: {test.title} has no result with the {kernel.name} kernel\n"
-            + (result.explain() or "\n".join(result.results[0].output[-25:])))
-    write_atomic(path, "\n".join(line for line in result.results[0].output if COST.match(line)) + "\n")
+    What was done several times is given once: some operations wait for who else runs, for longer or shorter.
+    """
+    found = {}
+    matches = [m for m in map(COST.match, lines) if m]
+    if spans and len(spans) != len(matches):
+        die(f"{len(matches)} operations were measured, and {len(spans)} counted: see workbench/plugin/count.c")
+    for m, span in zip(matches, spans or [None] * len(matches)):
+        cost = Cost(m[3], int(m[4]), int(m[5]), span)
+        best = found.setdefault((m[1], m[2]), cost)
+        if cost.instructions < best.instructions:
+            found[m[1], m[2]] = cost
     return found
 
 
-def rows(target, found):
-    """One for each operation: instructions a unit with each kernel, and the ratio to the unpatched one."""
-    base = found["unpatched"]
-    for (memory, what), (unit, number, ticks) in base.items():
-        if not ticks:
+def measure(target, kernel, src, selftests, test, counted):
+    """The costs with a kernel; those that were measured before with the same kernel and test are remembered."""
+    tree = src if kernel.patched else source.unpatched(src)
+    image = build.kernel(tree, target)
+    symbols = count.Symbols(build.system_map(tree, target)) if counted else None
+    more = count.options(target, symbols) if counted else []
+    key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
+                        test.title, kernel.cmdline, *more)
+    path = CACHE / "bench" / f"{target.name}-{kernel.name}-{key}.txt"
+    if not path.exists():
+        say(f"{target.name}: the {kernel.name} kernel, {test.title}")
+        result = boot.boot(target, image, selftests, [test], cmdline=kernel.cmdline, exact=True, more=more)
+        lines = [line for line in result.results[0].output if COST.match(line)]
+        if not result.ok or not lines:
+            die(f"{target.name}: {test.title} has no result with the {kernel.name} kernel\n"
+                + (result.explain() or "\n".join(result.results[0].output[-25:])))
+        if counted:
+            lines += (result.console.parent / count.RESULT).read_text().splitlines()
+        write_atomic(path, "\n".join(lines) + "\n")
+    lines = path.read_text().splitlines()
+    spans = count.spans("\n".join(line for line in lines if not line.startswith("cost,")), target, symbols) if counted else []
+    return cheapest(lines, spans)
+
+
+def _ratio(own, base):
+    return f"{own / base:.3f}" if base else "-" if own else "1.000"
+
+
+def _rows(found, value, shown=lambda base: True, digits=1):
+    """A row for each operation: value(cost) a unit with each kernel, and the ratio to the unpatched one."""
+    for key, base in found["unpatched"].items():
+        if not shown(base):
             continue
-        row = {"target": target.name, "memory": memory, "operation": what, "per": unit,
-               "unpatched": f"{ticks / number:.1f}"}
-        for name, costs_of in found.items():
+        row = {"memory": key[0], "operation": key[1], "per": base.unit,
+               "unpatched": f"{value(base) / base.number:.{digits}f}"}
+        for name, costs in found.items():
             if name != "unpatched":
-                own = costs_of[memory, what][2]
-                row |= {name: f"{own / number:.1f}", "ratio" if name == "patched" else f"ratio of {name}": f"{own / ticks:.3f}"}
+                ratio = "ratio" if name == "patched" else f"ratio of {name}"
+                row |= {name: f"{value(costs[key]) / base.number:.{digits}f}", ratio: _ratio(value(costs[key]), value(base))}
         yield row
+
+
+def _counts(found, kinds):
+    """A row for each operation that does any of these: kinds is name to a function of a Span."""
+    for key, base in found["unpatched"].items():
+        spans = {name: costs[key].span for name, costs in found.items()}
+        if any(value(span) for value in kinds.values() for span in spans.values()):
+            yield {"memory": key[0], "operation": key[1]} | {
+                f"{what}, {name}": str(value(span)) for what, value in kinds.items() for name, span in spans.items()}
+
+
+def tables(target, found, counted):
+    """(title, rows) of each table that there is of a target."""
+    rows = list(_rows(found, lambda c: c.instructions, lambda c: c.instructions))
+    slower = [row for row in rows if float(row["ratio"]) > 1]
+    yield (f"instructions; {len(slower)} of {len(rows)} operations cost more than with the unpatched kernel"
+           + (": the first rows" if slower else ""), slower + [row for row in rows if row not in slower])
+    if not counted:
+        return
+    yield (f"instructions in {count.HANDLER[target.arch]}() alone",
+           list(_rows(found, lambda c: c.span.handler, lambda c: c.unit == "fault" and c.span.handled)))
+    yield ("faults that it handled", list(_counts(found, {"faults": lambda s: s.handled})))
+    yield ("rwlocks taken", list(_counts(found, {"for write": lambda s: s.taken("write"), "for read": lambda s: s.taken("read")})))
+    yield ("TLB invalidations" if target.arch == "arm64" else "flushes of vCPUs' TLBs",
+           list(_counts(found, {"times": lambda s: sum(s.tlb.values())})))
+
+
+def flat(target, found):
+    """For a CSV: a line for each operation, kernel and thing that was measured."""
+    for kernel, costs in found.items():
+        for (memory, what), cost in costs.items():
+            common_fields = {"target": target.name, "memory": memory, "operation": what, "per": cost.unit,
+                             "number": str(cost.number), "kernel": kernel}
+            values = {"instructions": cost.instructions, "ticks": cost.ticks}
+            if span := cost.span:
+                values |= {"faults": span.handled, "instructions in fault handler": span.handler}
+                values |= {f"lock for {how} by {who}": n for (how, who), n in sorted(span.locks.items())}
+                values |= {f"TLB: {kind}": n for kind, n in sorted(span.tlb.items())}
+                values |= {f"cache: {kind}": n for kind, n in sorted(span.caches.items())}
+            for quantity, value in values.items():
+                yield common_fields | {"quantity": quantity, "value": str(value)}
 
 
 def bench_cmd(args):
@@ -76,15 +150,15 @@ def bench_cmd(args):
         selftests = build.selftests(src, target.arch)
         test = Test("tdp_mmu_cost", f"-b {SIZE.get(name, SIZE_QEMU)}", timeout=3600)
         compared = kernels(target)
-        say(f"{name}: {len(compared)} kernels, {'about a minute' if name in boot.QEMU else 'some minutes'} each")
-        found = {kernel.name: measure(target, kernel, src, selftests, test) for kernel in compared}
-        table = list(rows(target, found))
-        slower = [row for row in table if float(row["ratio"]) > 1]
-        print(f"\n{name}: instructions; a ratio is to the unpatched kernel")
-        print(*run.table(slower + [row for row in table if row not in slower]), sep="\n")
-        print(f"{len(slower)} of {len(table)} operations cost more than with the unpatched kernel"
-              + (": the first rows" if slower else ""))
-        every += table
+        say(f"{name}: {len(compared)} kernels, some minutes each")
+        why = count.missing(boot.qemu(target)) if boot.qemu(target) else "Bochs has no plugins"
+        if why:
+            say(f"{name}: time and nothing else is measured: {why}")
+        found = {kernel.name: measure(target, kernel, src, selftests, test, not why) for kernel in compared}
+        for title, rows in tables(target, found, not why):
+            print(f"\n{name}: {title}")
+            print(*run.table(rows), sep="\n")
+        every += flat(target, found)
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
     run.write_csv(path, every)
     print(f"\nCSV: {path}")

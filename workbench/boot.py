@@ -68,7 +68,7 @@ TCG_THREAD = {"npt": "single"}
 # An instruction takes a nanosecond, and nobody waits where the CPU has nothing to do. Faults are not counted (init.c):
 # that would be measured, too.
 ICOUNT = ["-icount", "shift=0,sleep=off"]
-EXACT = "tsc=reliable tdp_uncounted=1"
+EXACT = "tsc=reliable nokaslr tdp_uncounted=1"
 
 END_MARKER = "# tdp: end of tests"
 SPLAT = re.compile(r"""
@@ -312,6 +312,11 @@ def _accel(target, thread):
     return ["-accel", f"tcg,thread={thread}"]
 
 
+def qemu(target):
+    """The program that emulates a target, or nothing: Bochs does."""
+    return QEMU[target.name].split()[0] if target.name in QEMU else ""
+
+
 def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, thread="", exact=False):
     accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target, thread)
     command = (QEMU[target.name] + cpu).split() + accel + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
@@ -401,11 +406,11 @@ class _Terminal:
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
-         thread="", exact=False):
+         thread="", exact=False, more=()):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp, thread: QEMU's CPUs, and whether they take turns
-    (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is. Interactive: a
-    shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
+    of QEMU's. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [
@@ -432,7 +437,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                      env={**os.environ, "TERM": "xterm"})
     else:
         command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu, smp,
-                        thread, exact)
+                        thread, exact) + list(more)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 

@@ -114,6 +114,11 @@ def kernel(src, target, variant=""):
     return image
 
 
+def system_map(src, target, variant=""):
+    """The symbols of a kernel that kernel() has built."""
+    return src.builds / (target.arch + (f"-{variant}" if variant else "")) / "System.map"
+
+
 SELFTEST_ARCH = {"x86": "x86_64"}
 
 

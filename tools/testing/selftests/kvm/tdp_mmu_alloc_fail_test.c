@@ -35,6 +35,12 @@
 #define GVA		SZ_4G
 #define PAGES		(REGION_BYTES / SZ_4K)
 
+#ifdef __aarch64__
+#define STAT_2M		"pages_pmd"
+#else
+#define STAT_2M		"pages_2m"
+#endif
+
 /* What the guest writes to, and what. */
 static uint64_t nr_regions, stride, round;
 
@@ -175,7 +181,7 @@ static bool start_log(unsigned int n, bool huge)
 	next_round(vm, 1, SZ_4K);
 	run_guest(vcpu);
 	if (huge)
-		TEST_ASSERT(vm_get_stat(vm, "pages_2m"), "no huge page to split");
+		TEST_ASSERT(vm_get_stat(vm, STAT_2M), "no huge page to split");
 
 	fail_nth(n);
 	r = __vm_set_user_memory_region(vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA,
@@ -238,6 +244,7 @@ int main(void)
 {
 	unsigned int nr;
 
+	__TEST_REQUIRE(getpagesize() == SZ_4K, "needs pages of 4K");
 	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
 	__TEST_REQUIRE(fail_nth_fd >= 0 &&
 		       set(DEBUGFS "failslab/ignore-gfp-wait", "N") &&

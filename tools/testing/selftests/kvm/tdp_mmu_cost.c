@@ -4,8 +4,9 @@
  * thread: under an emulator that counts instructions (QEMU's -icount) the
  * numbers are exact and repeat, and those of two kernels can be compared.
  *
- * Prints "operation,unit,count,ticks" for each.  Nothing here is a threshold:
- * the test fails only if an operation does.
+ * Prints "cost,memory,operation,unit,count,ticks" for each time that something
+ * was measured, in order.  Nothing here is a threshold: the test fails only if
+ * an operation does.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <linux/arm-smccc.h>
 #include <linux/bitmap.h>
 #include <linux/sizes.h>
 
@@ -40,15 +42,16 @@ static struct {
 	uint64_t stride;
 } cmd;
 
-static uint64_t ticks(void)
+/* The host answers, and does nothing else. */
+static void do_nothing(void)
 {
-#ifdef __x86_64__
-	return rdtsc();
-#else
-	struct timespec ts;
+#if defined(__x86_64__)
+	/* KVM_HC_VAPIC_POLL_IRQ */
+	kvm_hypercall(1, 0, 0, 0, 0);
+#elif defined(__aarch64__)
+	struct arm_smccc_res res;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+	smccc_hvc(ARM_SMCCC_VERSION_FUNC_ID, 0, 0, 0, 0, 0, 0, 0, &res);
 #endif
 }
 
@@ -70,10 +73,7 @@ static void guest_code(void)
 				WRITE_ONCE(*p, off);
 				break;
 			case OP_EXITS:
-#ifdef __x86_64__
-				/* KVM_HC_VAPIC_POLL_IRQ: answered with 0. */
-				kvm_hypercall(1, 0, 0, 0, 0);
-#endif
+				do_nothing();
 				break;
 			}
 		}
@@ -87,47 +87,91 @@ static unsigned long *bitmap;
 static uint64_t bytes, npages;
 static void *mem;
 
-/* Return: ticks that the guest's loop took, faults included. */
-static uint64_t guest(enum guest_op op, uint64_t size, uint64_t stride)
+#define MAX_COSTS	1024
+
+/* Printed when nothing is measured any more. */
+static struct cost {
+	const char *memory, *what, *unit;
+	uint64_t count, ticks;
+} costs[MAX_COSTS];
+static unsigned int nr_costs;
+
+static const char *memory;
+static uint64_t started;
+
+static uint64_t ticks(void)
 {
-	struct ucall uc;
+#ifdef __x86_64__
+	return rdtsc();
+#else
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+#endif
+}
+
+/*
+ * What is measured stands between two marks: instructions that do nothing and
+ * that no compiler makes, for an emulator to see.
+ */
+#if defined(__x86_64__)
+#define MARK(nr)	asm volatile(".byte 0x0f, 0x1f, 0x80\n\t.long %c0" \
+				     :: "i"(0x7464b000 + (nr)) : "memory")
+#elif defined(__aarch64__)
+#define MARK(nr)	asm volatile("movz xzr, #%c0, lsl #48" \
+				     :: "i"(0xb000 + (nr)) : "memory")
+#else
+#define MARK(nr)	barrier()
+#endif
+
+static void begin(void)
+{
+	started = ticks();
+	MARK(1);
+}
+
+static void end(const char *what, const char *unit, uint64_t count)
+{
 	uint64_t t;
 
+	MARK(0);
+	t = ticks();
+	TEST_ASSERT(nr_costs < MAX_COSTS, "too many operations");
+	costs[nr_costs++] = (struct cost) { memory, what, unit, count,
+					    t - started };
+}
+
+/* One round of the guest's loop, an iteration for each stride of its memory. */
+static void set_guest(enum guest_op op, uint64_t size, uint64_t stride)
+{
 	cmd.op = op;
 	cmd.bytes = size;
 	cmd.stride = stride;
 	sync_global_to_guest(vm, cmd);
-
-	t = ticks();
-	vcpu_run(vcpu);
-	t = ticks() - t;
-	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
-	return t;
 }
 
-#define MAX_COSTS	64
-
-static struct cost {
-	const char *backing, *what, *unit;
-	uint64_t count, ticks;
-} costs[MAX_COSTS];
-
-/*
- * Keep the least of what an operation took each time: some wait for SRCU, whose
- * grace periods take what they like.
- */
-static void report(const char *backing, const char *what, const char *unit,
-		   uint64_t count, uint64_t t)
+static void run_guest(void)
 {
-	struct cost *c;
+	struct ucall uc;
 
-	for (c = costs; c->what; c++) {
-		if (!strcmp(c->backing, backing) && !strcmp(c->what, what))
-			break;
-	}
-	TEST_ASSERT(c < costs + MAX_COSTS - 1, "too many operations");
-	if (!c->what || t < c->ticks)
-		*c = (struct cost) { backing, what, unit, count, t };
+	vcpu_run(vcpu);
+	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+}
+
+static void touch(enum guest_op op, uint64_t stride)
+{
+	set_guest(op, bytes, stride);
+	run_guest();
+}
+
+static void measure_touch(const char *what, const char *unit, uint64_t count,
+			  enum guest_op op, uint64_t stride)
+{
+	set_guest(op, bytes, stride);
+	begin();
+	run_guest();
+	end(what, unit, count);
 }
 
 static void set_slot(uint64_t size, uint32_t flags)
@@ -135,156 +179,205 @@ static void set_slot(uint64_t size, uint32_t flags)
 	vm_set_user_memory_region(vm, SLOT, flags, GPA, size, mem);
 }
 
-static void log_cycle(const char *backing)
+static void start_log(void)
 {
-	uint64_t t;
-
-	t = ticks();
+	begin();
 	set_slot(bytes, KVM_MEM_LOG_DIRTY_PAGES);
-	report(backing, "log start", "page", npages, ticks() - t);
+	end("log start", "page", npages);
+}
 
-	report(backing, "write while logging", "fault", npages,
-	       guest(OP_WRITE, bytes, SZ_4K));
-
-	t = ticks();
-	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
-	report(backing, "get log", "page", npages, ticks() - t);
-
-	t = ticks();
-	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
-	report(backing, "clear log", "page", npages, ticks() - t);
-
-	report(backing, "write after clear", "fault", npages,
-	       guest(OP_WRITE, bytes, SZ_4K));
-
-	t = ticks();
-	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
-	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
-	report(backing, "get and clear log", "page", npages, ticks() - t);
-
-	/* One page in 16. */
-	guest(OP_WRITE, bytes, 16 * SZ_4K);
-	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
-	t = ticks();
-	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
-	report(backing, "clear sparse log", "page", npages / 16, ticks() - t);
-
-	t = ticks();
+static void stop_log(void)
+{
+	begin();
 	set_slot(bytes, 0);
-	report(backing, "log stop", "page", npages, ticks() - t);
+	end("log stop", "page", npages);
+}
 
-	report(backing, "write after log stop", "page", npages,
-	       guest(OP_WRITE, bytes, SZ_4K));
+static void clear_log(const char *what, uint64_t count)
+{
+	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
+	begin();
+	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
+	end(what, "page", count);
+}
+
+static void log_cycle(void)
+{
+	start_log();
+	measure_touch("write while logging", "fault", npages, OP_WRITE, SZ_4K);
+
+	begin();
+	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
+	end("get log", "page", npages);
+
+	clear_log("clear log", npages);
+	measure_touch("write after clear", "fault", npages, OP_WRITE, SZ_4K);
+
+	begin();
+	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
+	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
+	end("get and clear log", "page", npages);
+
+	touch(OP_WRITE, 16 * SZ_4K);
+	clear_log("clear sparse log", npages / 16);
+
+	stop_log();
+	measure_touch("write after log stop", "page", npages, OP_WRITE, SZ_4K);
+}
+
+/* Of each huge page one page is written, then all is read. */
+static void sparse_log_cycle(void)
+{
+	uint64_t nr = bytes / SZ_2M;
+
+	start_log();
+	measure_touch("first write to 2M", "fault", nr, OP_WRITE, SZ_2M);
+	measure_touch("read after it", "page", npages, OP_READ, SZ_4K);
+	stop_log();
+	measure_touch("read after log stop", "page", npages, OP_READ, SZ_4K);
 }
 
 /* Notifier: clear young, for all pages of the memory. */
-static void age(const char *backing)
+static void age(void)
 {
-	uint64_t i, t, entry, pfn, word = 0, last = ~0ull;
+	struct {
+		uint64_t pos, mask;
+	} *words = calloc(npages, sizeof(*words));
+	uint64_t i, entry, pfn, nr = 0;
 	int pagemap, idle;
 
+	TEST_ASSERT(words, "out of memory");
 	idle = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
 	pagemap = open("/proc/self/pagemap", O_RDONLY);
 	if (idle < 0 || pagemap < 0) {
 		printf("# no page_idle: aging is not measured\n");
-		return;
+		goto out;
 	}
 
-	t = 0;
-	for (i = 0; i <= npages; i++) {
-		pfn = 0;
-		if (i < npages) {
-			off_t off = ((uint64_t)mem / SZ_4K + i) * 8;
+	for (i = 0; i < npages; i++) {
+		off_t off = ((uint64_t)mem / SZ_4K + i) * 8;
 
-			TEST_ASSERT_EQ(pread(pagemap, &entry, 8, off), 8);
-			pfn = entry & GENMASK_ULL(54, 0);
-		}
-		if (last != ~0ull && (i == npages || pfn / 64 != last)) {
-			uint64_t t0 = ticks();
-
-			TEST_ASSERT_EQ(pwrite(idle, &word, 8, last * 8), 8);
-			t += ticks() - t0;
-			word = 0;
-		}
-		last = pfn / 64;
-		word |= 1ull << (pfn % 64);
+		TEST_ASSERT_EQ(pread(pagemap, &entry, 8, off), 8);
+		pfn = entry & GENMASK_ULL(54, 0);
+		if (!nr || words[nr - 1].pos != pfn / 64 * 8)
+			words[nr++].pos = pfn / 64 * 8;
+		words[nr - 1].mask |= 1ull << (pfn % 64);
 	}
-	report(backing, "age", "page", npages, t);
-	close(idle);
-	close(pagemap);
+
+	begin();
+	for (i = 0; i < nr; i++)
+		TEST_ASSERT_EQ(pwrite(idle, &words[i].mask, 8, words[i].pos), 8);
+	end("age", "page", npages);
+	measure_touch("read after aging", "page", npages, OP_READ, SZ_4K);
+out:
+	if (idle >= 0)
+		close(idle);
+	if (pagemap >= 0)
+		close(pagemap);
+	free(words);
 }
 
-static void run(const char *backing, bool huge)
+/* With eager splitting set or not where that is a VM's own: before its memory. */
+static void create_vm(bool eager)
 {
-	uint64_t t, i, n;
+#ifdef __aarch64__
+	struct userspace_mem_region *slot0;
+	int i;
 
-	mem = mmap(NULL, bytes + SZ_2M, PROT_READ | PROT_WRITE,
+	vm = ____vm_create(VM_SHAPE_DEFAULT);
+	vm_enable_cap(vm, KVM_CAP_ARM_EAGER_SPLIT_CHUNK_SIZE, eager ? SZ_2M : 0);
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, 0, 0,
+				    vm_adjust_num_guest_pages(vm->mode, 2048 + npages / 256),
+				    0);
+	for (i = 0; i < NR_MEM_REGIONS; i++)
+		vm->memslots[i] = 0;
+	kvm_vm_elf_load(vm, program_invocation_name);
+	slot0 = memslot2region(vm, 0);
+	ucall_init(vm, slot0->region.guest_phys_addr + slot0->region.memory_size);
+	kvm_arch_vm_post_create(vm);
+	vcpu = vm_vcpu_add(vm, 0, guest_code);
+#else
+	vm = __vm_create_with_one_vcpu(&vcpu, npages, guest_code);
+#endif
+	vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	virt_map(vm, GVA, GPA, npages);
+}
+
+static void run(const char *name, bool huge, bool eager)
+{
+	uint64_t i, n = huge ? bytes / SZ_2M : npages;
+	void *all;
+
+	memory = name;
+	all = mmap(NULL, bytes + SZ_2M, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(mem != MAP_FAILED, "mmap of %lu bytes", bytes);
-	mem = (void *)(((unsigned long)mem + SZ_2M - 1) & ~(SZ_2M - 1ul));
+	TEST_ASSERT(all != MAP_FAILED, "mmap of %lu bytes", bytes);
+	mem = align_ptr_up(all, SZ_2M);
 	TEST_ASSERT(!madvise(mem, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE),
 		    "madvise");
 	memset(mem, 1, bytes);
+	create_vm(eager);
 
-	vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-		      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
-
-	report(backing, "exit", "exit", 4096, guest(OP_EXITS, 4096, 1));
-
-	set_slot(bytes, 0);
-	n = huge ? bytes / SZ_2M : npages;
-	report(backing, "populate by write", "fault", n,
-	       guest(OP_WRITE, bytes, SZ_4K));
-	report(backing, "write, mapped", "page", npages,
-	       guest(OP_WRITE, bytes, SZ_4K));
-
-	t = ticks();
-	set_slot(0, 0);
-	report(backing, "slot deletion", "page", npages, ticks() - t);
+	set_guest(OP_EXITS, 4096, 1);
+	run_guest();
+	begin();
+	run_guest();
+	end("exit", "exit", 4096);
 
 	set_slot(bytes, 0);
-	report(backing, "refault by write", "fault", n,
-	       guest(OP_WRITE, bytes, SZ_4K));
-	for (i = 1; i < CYCLES; i++) {
-		t = ticks();
+	measure_touch("populate by write", "fault", n, OP_WRITE, SZ_4K);
+	measure_touch("write, mapped", "page", npages, OP_WRITE, SZ_4K);
+
+	for (i = 0; i < CYCLES; i++) {
+		begin();
 		set_slot(0, 0);
-		report(backing, "slot deletion", "page", npages, ticks() - t);
+		end("slot deletion", "page", npages);
 		set_slot(bytes, 0);
-		guest(OP_WRITE, bytes, SZ_4K);
+		if (i)
+			touch(OP_WRITE, SZ_4K);
+		else
+			measure_touch("refault by write", "fault", n, OP_WRITE,
+				      SZ_4K);
 	}
 	set_slot(0, 0);
 	set_slot(bytes, 0);
-	report(backing, "refault by read", "fault", n,
-	       guest(OP_READ, bytes, SZ_4K));
-	guest(OP_WRITE, bytes, SZ_4K);
+	measure_touch("refault by read", "fault", n, OP_READ, SZ_4K);
+	touch(OP_WRITE, SZ_4K);
 
-	age(backing);
-	report(backing, "read after aging", "page", npages,
-	       guest(OP_READ, bytes, SZ_4K));
+	age();
 
 	for (i = 0; i < CYCLES; i++)
-		log_cycle(backing);
+		log_cycle();
+	if (huge)
+		sparse_log_cycle();
 
 	/* Single pages, which the host gives back. */
-	t = ticks();
+	begin();
 	for (i = 0; i < 1024; i++)
 		madvise(mem + i * SZ_4K, SZ_4K, MADV_DONTNEED);
-	report(backing, "unmap single pages", "page", 1024, ticks() - t);
+	end("unmap single pages", "page", 1024);
 	memset(mem, 1, bytes);
-	guest(OP_WRITE, bytes, SZ_4K);
+	touch(OP_WRITE, SZ_4K);
 
-	t = ticks();
+	begin();
 	madvise(mem, bytes, MADV_DONTNEED);
-	report(backing, "unmap all", "page", npages, ticks() - t);
+	end("unmap all", "page", npages);
+	memset(mem, 1, bytes);
+	touch(OP_WRITE, SZ_4K);
 
-	set_slot(0, 0);
-	munmap(mem, bytes);
+	/* The VM goes with all its memory mapped. */
+	begin();
+	kvm_vm_release(vm);
+	end("teardown", "page", npages);
+
+	munmap(all, bytes + SZ_2M);
 }
 
 int main(int argc, char *argv[])
 {
 	int opt, mb = 64;
-	struct cost *c;
+	unsigned int i;
 
 	while ((opt = getopt(argc, argv, "hb:")) != -1) {
 		switch (opt) {
@@ -296,20 +389,21 @@ int main(int argc, char *argv[])
 			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
 		}
 	}
+	TEST_REQUIRE(getpagesize() == SZ_4K);
+	TEST_ASSERT(mb >= 2 && mb % 2 == 0, "no whole number of huge pages");
 	bytes = (uint64_t)mb * SZ_1M;
 	npages = bytes / SZ_4K;
 	bitmap = bitmap_zalloc(npages);
 
-	vm = __vm_create_with_one_vcpu(&vcpu, npages, guest_code);
-	virt_map(vm, GVA, GPA, npages);
+	run("4K", false, false);
+	run("2M", true, true);
+#ifdef __aarch64__
+	run("2M lazy", true, false);
+#endif
 
-	run("4K", false);
-	run("2M", true);
-
-	kvm_vm_free(vm);
-
-	for (c = costs; c->what; c++)
-		printf("cost,%s,%s,%s,%lu,%lu\n", c->backing, c->what, c->unit,
-		       c->count, c->ticks);
+	for (i = 0; i < nr_costs; i++)
+		printf("cost,%s,%s,%s,%lu,%lu\n", costs[i].memory, costs[i].what,
+		       costs[i].unit, costs[i].count, costs[i].ticks);
+	free(bitmap);
 	return 0;
 }
