@@ -31,14 +31,14 @@ PANIC_PATIENCE = 15     # from a panic's first line to the end of its trace
 END_PATIENCE = 10       # from the last line to power off
 
 # An instrumented kernel is slower: factor on the tests' timeouts.
-SLOW_VARIANT = {"lockdep": 3, "kasan": 3, "kcsan": 4, "debug": 6}
+SLOW_VARIANT = {"lockdep": 3, "voluntary": 3, "kasan": 3, "kcsan": 4, "debug": 6}
 # In Bochs time is instructions, and a second of the guest's clock (the TSC, 3.5 GHz) takes about so many real ones.
 SLOW_CLOCK = {"ept": 50}
 
 # A dead kernel ends the emulator; a slow machine is no stall.
 CMDLINE = "panic=-1 oops=panic printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=180"
 _PATIENT = "watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
-CMDLINE_VARIANT = {"lockdep": _PATIENT, "debug": _PATIENT}
+CMDLINE_VARIANT = {"lockdep": _PATIENT, "voluntary": _PATIENT, "debug": _PATIENT}
 CONSOLE = {
     "npt": "console=ttyS0",
     # Bochs 3.0 (Debian 13) takes no posted-interrupt descriptor at all, so no VM entry succeeds with APICv on.
@@ -107,6 +107,7 @@ class TestResult:
     output: list = field(default_factory=list)
     faults: int | None = None   # handled by the common MMU; None: it cannot be counted here
     detail: str = ""            # why: exit=254, signal=6, TIMEOUT 180 seconds, not run
+    locks: list = field(default_factory=list)   # (times, functions) that an mmu_lock was taken for write, innermost first
 
     @property
     def title(self):
@@ -211,6 +212,7 @@ class Console:
         self.partial = b""
         self.current = None     # TestResult of the test that runs
         self.faults = None
+        self.locks = []
         self.since = time.monotonic()
         self.real_time = result.target in SLOW_CLOCK
         self.splat_room = 0
@@ -227,6 +229,9 @@ class Console:
             self.result.new_core = line.endswith("present")
         elif line.startswith("# kvm_tdp_faults: "):
             self.faults = int(line.split()[-1])
+        elif line.startswith("# mmu_lock for write: "):
+            times, *stack = line.removeprefix("# mmu_lock for write: ").split()
+            self.locks.append((int(times), stack))
         elif match := re.match(r"# start (\d+) ", line):
             self.start(int(match[1]))
         elif match := self.RESULT.match(line):
@@ -245,6 +250,7 @@ class Console:
         self.current = TestResult(test.name, test.args)
         self.since = time.monotonic()
         self.faults = None
+        self.locks = []
         self.on_start(number, test)
 
     def end(self, number, verdict, directive):
@@ -256,6 +262,7 @@ class Console:
             directive = (directive[:match.start()] + directive[match.end():]).strip()
         result.detail = directive
         result.faults = self.faults
+        result.locks = self.locks
         self.finish(result)
 
     def finish(self, result):

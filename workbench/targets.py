@@ -11,6 +11,7 @@ VARIANTS = {
     "": ((*_BOTH, "riscv"), ()),
     "lockdep": (_BOTH, ("lockdep",)),
     "preempt-none": (_BOTH, ("preempt-none",)),
+    "voluntary": (_BOTH, ("lockdep", "preempt-voluntary")),
     "kasan": (_BOTH, ("kasan",)),
     "kcsan": (_BOTH, ("kcsan",)),
     "debug": (_BOTH, ("lockdep", "kasan", "leaks")),

@@ -3,6 +3,7 @@
 import fnmatch
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,8 @@ ARM64_SLOW = """
 
 # The common tests, all kinds of memory.
 ARM64_ALL = ARM64.replace("-m 0", "-m {mode}") + ARM64_SLOW + """
+    vmid_rollover_test
+    tdp_mmu_cost -b 16
     page_fault_test -m {mode} -s anonymous
     demand_paging_test -m {mode} -b 32M -v 2 -s anonymous_thp
     demand_paging_test -m {mode} -b 32M -v 2 -s shmem
@@ -163,6 +166,15 @@ ARM64_ALL = ARM64.replace("-m 0", "-m {mode}") + ARM64_SLOW + """
     page_fault_test -m {mode} -s anonymous_thp
     page_fault_test -m {mode} -s shmem
     memslot_perf_test -s 64 -l 1
+"""
+
+ARM64_STRESS = ARM64 + ARM64_SLOW.format(mode=0) + """
+    tdp_mmu_alloc_fail_test
+    tdp_mmu_cost -b 16
+    vmid_rollover_test
+    kvm_page_table_test -m 0 -b 32M -v 2 -s anonymous_hugetlb
+    dirty_log_perf_test -m 0 -b 32M -v 2 -s anonymous_thp -g
+    page_fault_test -m 0 -s shmem
 """
 
 RISCV = """
@@ -265,6 +277,17 @@ STRESS = CORE + """
 """
 
 
+# What logs, clears, ages, splits and recovers: with tdp_locks it is seen who does that under the write lock.
+LOCKS = """
+    demand_paging_test -b 8M -v 2
+    dirty_log_perf_test -b 16M -v 2
+    dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
+    access_tracking_perf_test -b 8M -v 2
+"""
+# What vCPUs do, starting and stopping a log, and aging do without it. Clearing a log and unmapping are common code's.
+LOCKLESS = re.compile(r"kvm_handle_guest_abort|kvm_mmu_page_fault|kvm_arch_commit_memory_region|kvm_mmu_notifier_(?:test|clear|clear_flush)_young")
+
+
 @dataclass(frozen=True)
 class Boot:
     name: str
@@ -278,6 +301,12 @@ class Boot:
     shadow: bool = False    # the common MMU is switched off
     compare: bool = False   # with the unpatched kernel's verdicts beside: what passes there passes, for no reason may it fail
     rest: int = 0           # and all other selftests, as they are, for so many seconds
+    locks: bool = False     # who takes an mmu_lock for write is counted
+
+    @property
+    def append(self):
+        """To the kernel's command line."""
+        return self.cmdline + " tdp_locks=1" * self.locks
 
 
 NX_FORCE = ("kvm.nx_huge_pages=force kvm.nx_huge_pages_recovery_ratio=1 kvm.nx_huge_pages_recovery_period_ms=100"
@@ -298,7 +327,7 @@ PLAN = (
     Boot("arm64-nvhe", "arm64-nvhe", ARM64),
     Boot("arm64-a76", "arm64", ARM64_OLD + "    memslot_modification_stress_test -m 6 -i 10 -v 2",
          cpu=" -cpu cortex-a76"),
-    Boot("arm64-a72", "arm64", ARM64_OLD, cpu=" -cpu cortex-a72"),
+    Boot("arm64-a72", "arm64", ARM64_OLD + "    vmid_rollover_test", cpu=" -cpu cortex-a72"),
     Boot("arm64-gicv2", "arm64", ARM64_OLD, cpu=" -machine gic-version=2"),
     Boot("arm64-protected", "arm64", ARM64_OLD, cmdline="kvm-arm.mode=protected"),
     Boot("riscv", "riscv", RISCV),
@@ -337,9 +366,13 @@ LONG = (
          compare=True, rest=300),
     Boot("arm64-16k-all", "arm64", ARM64_ALL.format(mode=0), variant="16k", compare=True, rest=300),
     Boot("arm64-64k-all", "arm64", ARM64_ALL.format(mode=0), variant="64k", compare=True, rest=300),
-    Boot("arm64-debug", "arm64", ARM64_ALL.format(mode=0), variant="debug", cmdline=ARM64_HUGETLB),
-    Boot("arm64-kcsan", "arm64", ARM64_ALL.format(mode=0), variant="kcsan", cmdline=ARM64_HUGETLB),
+    Boot("arm64-debug", "arm64", ARM64_STRESS, variant="debug", cmdline=ARM64_HUGETLB),
+    Boot("arm64-kcsan", "arm64", ARM64_STRESS, variant="kcsan", cmdline=ARM64_HUGETLB),
     Boot("arm64-none", "arm64", ARM64_ALL.format(mode=0), variant="preempt-none", cmdline=ARM64_HUGETLB),
+    Boot("npt-locks", "npt", LOCKS, variant="lockdep", compare=True, locks=True),
+    Boot("npt-locks-voluntary", "npt", LOCKS, variant="voluntary", locks=True),
+    Boot("arm64-locks", "arm64", LOCKS.replace("-b", "-m 0 -b"), variant="lockdep", compare=True, locks=True),
+    Boot("arm64-locks-voluntary", "arm64", LOCKS.replace("-b", "-m 0 -b"), variant="voluntary", locks=True),
     Boot("ept-shadow", "ept", EPT_LEAVES, cmdline="kvm_intel.ept=0", shadow=True),
     Boot("ept-no-tdp-mmu", "ept", EPT_LEAVES, cmdline="kvm.tdp_mmu=N", shadow=True),
 )
@@ -453,17 +486,36 @@ def check_core(report, item, src, result):
                  f"{sum(r.faults or 0 for r in runs)} faults", lines)
 
 
+def check_locks(report, item, result, name):
+    """Who takes an mmu_lock for write; none of what is LOCKLESS does. For the unpatched kernel it is only shown."""
+    takers, wrong = Counter(), []
+    for test in result.results:
+        for times, stack in test.locks:
+            own = [f for f in stack if not re.search("lock_acquire|_raw_write_lock|^trace_", f)]
+            takers[" < ".join(own[:2])] += times
+            wrong += [f"{test.title}: {times} times: {' < '.join(own)}"] * bool(LOCKLESS.search(" ".join(own)))
+    bad = name == "patched" and (wrong or not takers)
+    say(f"{item.name}: mmu_lock for write with the {name} kernel:")
+    for who, times in takers.most_common():
+        say(f"  {times:6} {who}")
+    report.point(item.name, f"who takes mmu_lock for write, {name}", "not ok" if bad else "ok",
+                 f"{sum(takers.values())} times, {len(wrong)} stacks of vCPUs, log start and stop, aging",
+                 wrong or ["nobody was seen to take it: nothing was counted"] * (not takers))
+
+
 def unpatched_verdicts(report, item, src, selftests, tests):
     """What the unpatched kernel, same configuration, makes of the tests of a boot: verdicts by title. One that does not
     end is "slow" if there was little time for it."""
     bare = source.unpatched(src)
     image = build.kernel(bare, TARGETS[item.target], item.variant)
     say(f"{item.name}: first the unpatched kernel")
-    result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.cmdline, cpu=item.cpu,
+    result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.append, cpu=item.cpu,
                        smp=item.smp, thread=item.thread,
                        on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
     report.point(item.name, "the unpatched kernel boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
+    if item.locks:
+        check_locks(report, item, result, "unpatched")
 
     def verdict(r):
         return "slow" if "TIMEOUT" in r.detail and not r.args and 0 < item.rest < TIMEOUT else r.verdict
@@ -494,11 +546,13 @@ def run_boot(report, item, src, known):
             note += "; it passes though it is in known-failures"
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
-    result = boot.boot(target, image, selftests, tests, item.variant, item.cmdline, on_result=point,
+    result = boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=point,
                        cpu=item.cpu, smp=item.smp, thread=item.thread)
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, src, result)
+    if item.locks:
+        check_locks(report, item, result, "patched")
 
 
 def sections(args):

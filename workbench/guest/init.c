@@ -18,6 +18,8 @@
  * Around each test the faults that the common TDP MMU handled are counted by
  * a hist trigger on the tracepoint kvm:kvm_tdp_fault. The trigger's cost (a
  * hash update for each fault) is part of every rate that a test reports.
+ * With tdp_locks on the kernel's command line, and a kernel with lockdep, who
+ * takes an mmu_lock for write is counted, too, by the stack's functions.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -50,6 +52,10 @@
 #define EVENT_DIR	"/sys/kernel/tracing/events/kvm/kvm_tdp_fault"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define HIST		"hist:keys=common_type"
+#define LOCK_DIR	"/sys/kernel/tracing/events/lock/lock_acquire"
+#define LOCK_HIST	"hist:keys=common_stacktrace:size=2048"
+/* Bit 0: by trying; bit 1: for read. */
+#define LOCK_FILTER	" if name ~ \"*mmu_lock*\" && (flags == 0 || flags == 1)"
 #define PATH_ENV	"/bin:/usr/bin:" TEST_DIR
 
 /* Beyond its own timeout, what the harness gets to end a test itself. */
@@ -432,6 +438,55 @@ static long faults_read(void)
 	return n;
 }
 
+/* --------------------------------------------------------- lock counter -- */
+
+static bool have_locks;
+
+static void locks_init(void)
+{
+	int ret;
+
+	if (!getenv("tdp_locks"))
+		return;
+	ret = write_file(LOCK_DIR "/trigger", LOCK_HIST LOCK_FILTER);
+	have_locks = !ret;
+	if (ret)
+		say("# mmu_lock: cannot be counted: %s", strerror(-ret));
+}
+
+static void locks_clear(void)
+{
+	if (have_locks)
+		write_file(LOCK_DIR "/trigger", LOCK_HIST ":clear" LOCK_FILTER);
+}
+
+/* A line for each stack: how often, and its functions, the innermost first. */
+static void locks_report(void)
+{
+	char *text, *rest, *line, stack[1024] = "";
+
+	if (!have_locks)
+		return;
+	text = rest = read_file(LOCK_DIR "/hist");
+	while ((line = strsep(&rest, "\n"))) {
+		char *hits = strstr(line, "hitcount:");
+		size_t used = strlen(stack);
+
+		if (hits && *stack) {
+			say("# mmu_lock for write: %ld%s",
+			    atol(hits + strlen("hitcount:")), stack);
+			*stack = '\0';
+		} else if (strstr(line, "stacktrace:")) {
+			*stack = '\0';
+		} else if (strchr(line, '+') && used < sizeof(stack) - 80) {
+			line += strspn(line, " \t");
+			line[strcspn(line, "+")] = '\0';
+			snprintf(stack + used, sizeof(stack) - used, " %s", line);
+		}
+	}
+	free(text);
+}
+
 /* --------------------------------------------------------- run one test - */
 
 struct result {
@@ -745,8 +800,10 @@ static void run_tests(char *list)
 
 		say("# start %d %s", nr, title);
 		faults_clear();
+		locks_clear();
 		run_test(&res, argv, seconds, harness);
 		faults = faults_read();
+		locks_report();
 		if (faults >= 0)
 			say("# kvm_tdp_faults: %ld", faults);
 		count[report(nr, title, seconds, &res, harness)]++;
@@ -964,6 +1021,7 @@ int main(int argc, char **argv)
 	setenv("PATH", PATH_ENV, 1);
 	setenv("HOME", "/", 1);
 	faults_init();
+	locks_init();
 
 	list = read_file(TEST_LIST);
 	if (list)
