@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Record what the TDP MMU does to entries of stage 2, to TLBs and to caches while
+ * a VM is populated, logged, aged and unmapped, and replay it by the rules of the
+ * architecture (DDI 0487, "Use of break-before-make when updating translation
+ * table entries"):
+ *
+ * - a valid entry that maps something else, or in other blocks, was invalid in
+ *   between, and flushed: by its own level, or by none;
+ * - whoever asked for an entry to be gone, or for writes to be caught, returns when
+ *   no TLB has it any more;
+ * - a page becomes visible to the guest when it was cleaned out of data caches.
+ *
+ * The replay is done a second time without the TLB invalidations, as what must not
+ * pass.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <linux/bitmap.h>
+#include <linux/sizes.h>
+
+#include "kvm_util.h"
+#include "processor.h"
+#include "sparsebit.h"
+#include "test_util.h"
+#include "ucall_common.h"
+
+#define TRACING		"/sys/kernel/tracing/instances/kvm_tdp"
+#define SLOT		1
+#define GPA		SZ_4G
+#define GVA		SZ_4G
+#define BYTES		SZ_8M
+#define PAGES		(BYTES / SZ_4K)
+
+#define PTE_VALID	BIT(0)
+#define PTE_TYPE	BIT(1)
+#define PTE_MEMATTR	GENMASK(5, 2)
+#define PTE_S2AP_R	BIT(6)
+#define PTE_S2AP_W	BIT(7)
+#define PTE_AF		BIT(10)
+#define PTE_ADDR	GENMASK(47, 12)
+#define PTE_SOFT	GENMASK(58, 55)
+#define PTE_XN		GENMASK(54, 53)
+/* What may change in a valid leaf. */
+#define PTE_FREE	(PTE_S2AP_R | PTE_S2AP_W | PTE_AF | PTE_SOFT | PTE_XN)
+
+/* ------------------------------------------------------------- recording -- */
+
+static bool set(const char *name, const char *value)
+{
+	char path[128];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), TRACING "/%s", name);
+	fd = open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return false;
+	done = write(fd, value, strlen(value)) == strlen(value);
+	close(fd);
+	return done;
+}
+
+/* Everything that was asked for has been done, and returned. */
+static void sync_point(const char *what)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "sync %s\n", what);
+	TEST_ASSERT(set("trace_marker", text), "no mark could be made");
+}
+
+static struct kvm_vm *vm;
+static struct kvm_vcpu *vcpu;
+static uint64_t write_memory;
+
+static void guest_code(void)
+{
+	uint64_t off;
+
+	for (;;) {
+		for (off = 0; off < BYTES; off += SZ_4K) {
+			uint64_t *p = (uint64_t *)(GVA + off);
+
+			if (READ_ONCE(write_memory))
+				WRITE_ONCE(*p, off);
+			else
+				READ_ONCE(*p);
+		}
+		GUEST_SYNC(0);
+	}
+}
+
+static void run_guest(bool write)
+{
+	struct ucall uc;
+
+	write_memory = write;
+	sync_global_to_guest(vm, write_memory);
+	vcpu_run(vcpu);
+	TEST_ASSERT_EQ(get_ucall(vcpu, &uc), UCALL_SYNC);
+	sync_point("guest");
+}
+
+/* The host forgets that the pages of the memory were used. */
+static void age(void *mem)
+{
+	int idle = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t i, entry, pfn, word;
+
+	for (i = 0; i < PAGES && idle >= 0 && pagemap >= 0; i++) {
+		TEST_ASSERT_EQ(pread(pagemap, &entry, 8,
+				     ((uint64_t)mem / SZ_4K + i) * 8), 8);
+		pfn = entry & GENMASK_ULL(54, 0);
+		word = 1ull << (pfn % 64);
+		TEST_ASSERT_EQ(pwrite(idle, &word, 8, pfn / 64 * 8), 8);
+	}
+	sync_point("aging");
+	close(idle);
+	close(pagemap);
+}
+
+static void record(bool huge)
+{
+	unsigned long *bitmap = bitmap_zalloc(PAGES);
+	void *all, *mem;
+	int i;
+
+	all = mmap(NULL, BYTES + SZ_2M, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(all != MAP_FAILED, "mmap");
+	mem = align_ptr_up(all, SZ_2M);
+	TEST_ASSERT(!madvise(mem, BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE),
+		    "madvise");
+	memset(mem, 1, BYTES);
+
+	vm_set_user_memory_region(vm, SLOT, 0, GPA, BYTES, mem);
+	run_guest(false);
+	run_guest(true);
+	age(mem);
+	run_guest(true);
+
+	for (i = 0; i < 2; i++) {
+		vm_set_user_memory_region(vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA,
+					  BYTES, mem);
+		sync_point("log start");
+		run_guest(true);
+		kvm_vm_get_dirty_log(vm, SLOT, bitmap);
+		kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, PAGES);
+		sync_point("log clear");
+		if (i)
+			run_guest(true);
+		vm_set_user_memory_region(vm, SLOT, 0, GPA, BYTES, mem);
+		sync_point("log stop");
+		run_guest(true);
+	}
+
+	/* A page, a block, what is left, and all again. */
+	madvise(mem + SZ_4K, SZ_4K, MADV_DONTNEED);
+	sync_point("unmap of a page");
+	run_guest(true);
+	madvise(mem, SZ_2M, MADV_DONTNEED);
+	sync_point("unmap of a block");
+	run_guest(true);
+	mprotect(mem, BYTES, PROT_READ);
+	sync_point("write protection");
+	mprotect(mem, BYTES, PROT_READ | PROT_WRITE);
+	run_guest(true);
+	vm_set_user_memory_region(vm, SLOT, 0, GPA, 0, mem);
+	sync_point("slot deletion");
+
+	munmap(all, BYTES + SZ_2M);
+	free(bitmap);
+}
+
+/* ---------------------------------------------------------------- replay -- */
+
+struct change {
+	uint64_t gfn, old, new;
+	unsigned int level;
+};
+
+struct tlbi {
+	uint64_t ipa, pages;
+	int level;
+};
+
+/* What a TLB can still have.  @level: of the leaf; 0: a table and what it maps. */
+struct stale {
+	uint64_t start, end;
+	unsigned int level;
+	bool gone;
+};
+
+#define MAX_STALE	4096
+
+static struct stale stale[MAX_STALE];
+static int nr_stale;
+/* Leaves that are invalid until they are made anew, or go. */
+#define MAX_BROKEN	64
+
+static struct change broken[MAX_BROKEN];
+static int nr_broken;
+
+static struct sparsebit *cleaned;
+static bool expect_violations;
+static unsigned int nr_changes, nr_tlbis, nr_cleans, nr_syncs, nr_violations;
+
+static void __printf(1, 2) violation(const char *fmt, ...)
+{
+	va_list ap;
+
+	nr_violations++;
+	if (expect_violations)
+		return;
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	TEST_ASSERT(nr_violations < 20, "too much is wrong");
+}
+
+static void add_stale(struct stale s)
+{
+	TEST_ASSERT(nr_stale < MAX_STALE, "nothing is flushed");
+	stale[nr_stale++] = s;
+}
+
+static bool is_leaf(uint64_t pte, unsigned int level)
+{
+	return (pte & PTE_VALID) && (level == 1 || !(pte & PTE_TYPE));
+}
+
+static void replay_change(const struct change *c)
+{
+	bool was_leaf = is_leaf(c->old, c->level), leaf = is_leaf(c->new, c->level);
+	uint64_t pages = 1ull << 9 * (c->level - 1), end = c->gfn + pages, i;
+	struct stale s = { c->gfn, end, was_leaf ? c->level : 0 };
+	uint64_t pfn = (c->new & PTE_ADDR) / SZ_4K;
+
+	nr_changes++;
+	if (c->old & c->new & PTE_VALID) {
+		if (!was_leaf || !leaf || ((c->old ^ c->new) & ~PTE_FREE))
+			violation("gfn %lx level %u: %lx became %lx without a break",
+				  c->gfn, c->level, c->old, c->new);
+		if (c->old & ~c->new & (PTE_S2AP_R | PTE_S2AP_W))
+			add_stale(s);
+		return;
+	}
+	if (c->old & PTE_VALID) {
+		s.gone = true;
+		add_stale(s);
+		if (was_leaf) {
+			TEST_ASSERT(nr_broken < MAX_BROKEN, "nothing is made again");
+			broken[nr_broken++] = *c;
+		}
+		return;
+	}
+	for (i = 0; i < nr_broken; i++) {
+		if (broken[i].gfn != c->gfn || broken[i].level != c->level)
+			continue;
+		/* Whoever gets the page next may write past the caches. */
+		if (!c->new)
+			sparsebit_clear_num(cleaned,
+					    (broken[i].old & PTE_ADDR) / SZ_4K,
+					    pages);
+		broken[i] = broken[--nr_broken];
+		break;
+	}
+	if (!(c->new & PTE_VALID))
+		return;
+	for (i = 0; i < nr_stale; i++) {
+		if (stale[i].gone && stale[i].start < end && c->gfn < stale[i].end)
+			violation("gfn %lx level %u: %lx was made while TLBs can have gfns %lx-%lx, level %u",
+				  c->gfn, c->level, c->new, stale[i].start,
+				  stale[i].end, stale[i].level);
+	}
+	for (i = 0; leaf && i < pages; i++) {
+		if (!sparsebit_is_set(cleaned, pfn + i)) {
+			violation("gfn %lx level %u: pfn %lx was not cleaned",
+				  c->gfn, c->level, pfn + i);
+			break;
+		}
+	}
+}
+
+static void replay_tlbi(const struct tlbi *t)
+{
+	uint64_t start = t->ipa / SZ_4K, end = start + t->pages;
+	int i, nr = nr_stale;
+
+	nr_tlbis++;
+	if (!t->pages) {
+		nr_stale = 0;
+		return;
+	}
+	/* What is left is moved to the array's end, then to its start. */
+	for (i = 0; i < nr; i++) {
+		struct stale s = stale[i];
+
+		if (s.end <= start || end <= s.start ||
+		    (t->level >= 0 && t->level != 4 - (int)s.level)) {
+			add_stale(s);
+			continue;
+		}
+		if (s.start < start)
+			add_stale((struct stale) { s.start, start, s.level, s.gone });
+		if (end < s.end)
+			add_stale((struct stale) { end, s.end, s.level, s.gone });
+	}
+	nr_stale -= nr;
+	memmove(stale, stale + nr, nr_stale * sizeof(*stale));
+}
+
+static void replay_sync(const char *what)
+{
+	nr_syncs++;
+	if (!nr_stale)
+		return;
+	violation("after %.20s: TLBs can have gfns %lx-%lx, level %u%s", what,
+		  stale[0].start, stale[0].end, stale[0].level,
+		  stale[0].gone ? "" : ", writable");
+	nr_stale = 0;
+}
+
+static void replay(FILE *trace, bool with_tlbis)
+{
+	char *line = NULL, *p;
+	size_t size = 0;
+	uint64_t pfn, pages;
+	struct change c;
+	struct tlbi t;
+
+	rewind(trace);
+	cleaned = sparsebit_alloc();
+	nr_stale = nr_broken = nr_changes = nr_tlbis = nr_cleans = nr_syncs = 0;
+	nr_violations = 0;
+	expect_violations = !with_tlbis;
+
+	while (getline(&line, &size, trace) >= 0) {
+		p = strstr(line, ": kvm_tdp_pte_changed: ");
+		if (p && sscanf(p, ": kvm_tdp_pte_changed: root %*s gfn %lx level %u old %lx new %lx",
+				&c.gfn, &c.level, &c.old, &c.new) == 4) {
+			replay_change(&c);
+			continue;
+		}
+		p = strstr(line, ": kvm_s2_tlbi: ");
+		if (p && sscanf(p, ": kvm_s2_tlbi: vmid: %*x, ipa: %lx, pages: %lu, level: %d",
+				&t.ipa, &t.pages, &t.level) == 3) {
+			if (with_tlbis && !strstr(p, ", local"))
+				replay_tlbi(&t);
+			continue;
+		}
+		p = strstr(line, ": kvm_s2_maintain: ");
+		if (p && sscanf(p, ": kvm_s2_maintain: pfn: %lx, pages: %lu", &pfn,
+				&pages) == 2) {
+			nr_cleans++;
+			if (strstr(p, "dcache"))
+				sparsebit_set_num(cleaned, pfn, pages);
+			continue;
+		}
+		p = strstr(line, "sync ");
+		if (p && strstr(line, "tracing_mark_write"))
+			replay_sync(p + strlen("sync "));
+		TEST_ASSERT(p || line[0] == '#', "cannot be replayed: %s", line);
+	}
+	free(line);
+	sparsebit_free(&cleaned);
+	if (with_tlbis)
+		printf("%u entries changed, %u TLB invalidations, %u times caches, %u calls that returned: %u violations\n",
+		       nr_changes, nr_tlbis, nr_cleans, nr_syncs, nr_violations);
+	TEST_ASSERT(nr_changes && nr_syncs, "nothing was recorded");
+}
+
+/* One CPU, so that what is recorded has one order. */
+static void pin(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
+}
+
+static void run(bool huge)
+{
+	FILE *trace;
+
+	pr_info("%s\n", huge ? "2M" : "4K");
+	TEST_ASSERT(set("trace", "\n") && set("tracing_on", "1"), TRACING);
+	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+	virt_map(vm, GVA, GPA, PAGES);
+	record(huge);
+	/* Nobody waits for a flush of what the VM leaves. */
+	TEST_ASSERT(set("tracing_on", "0"), TRACING);
+	kvm_vm_free(vm);
+
+	trace = fopen(TRACING "/trace", "r");
+	TEST_ASSERT(trace, TRACING "/trace");
+	replay(trace, true);
+	TEST_ASSERT(!nr_violations, "stage 2 was not changed by the rules");
+	replay(trace, false);
+	TEST_ASSERT(nr_violations, "what is never flushed passes, too");
+	fclose(trace);
+}
+
+int main(void)
+{
+	__TEST_REQUIRE(getpagesize() == SZ_4K, "needs pages of 4K");
+	mkdir(TRACING, 0700);
+	__TEST_REQUIRE(set("events/kvm/kvm_tdp_pte_changed/enable", "1") &&
+		       set("events/kvm/kvm_s2_tlbi/enable", "1") &&
+		       set("events/kvm/kvm_s2_maintain/enable", "1"),
+		       "needs the TDP MMU's tracepoints");
+	TEST_ASSERT(set("buffer_size_kb", "32768"), "no buffer for the trace");
+	pin();
+	run(false);
+	run(true);
+	rmdir(TRACING);
+	return 0;
+}
