@@ -30,7 +30,7 @@
  */
 #define NR_REGIONS	40
 #define REGION_BYTES	SZ_2M
-#define REGION_STRIDE	SZ_1G
+#define REGION_STRIDE	((uint64_t)SZ_1G)
 #define GPA		SZ_4G
 #define GVA		SZ_4G
 #define PAGES		(REGION_BYTES / SZ_4K)

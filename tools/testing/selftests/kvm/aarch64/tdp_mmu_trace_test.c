@@ -39,17 +39,16 @@
 #define BYTES		SZ_8M
 #define PAGES		(BYTES / SZ_4K)
 
-#define PTE_VALID	BIT(0)
-#define PTE_TYPE	BIT(1)
-#define PTE_MEMATTR	GENMASK(5, 2)
-#define PTE_S2AP_R	BIT(6)
-#define PTE_S2AP_W	BIT(7)
-#define PTE_AF		BIT(10)
-#define PTE_ADDR	GENMASK(47, 12)
-#define PTE_SOFT	GENMASK(58, 55)
-#define PTE_XN		GENMASK(54, 53)
+#define S2_VALID	BIT(0)
+#define S2_TYPE	BIT(1)
+#define S2_S2AP_R	BIT(6)
+#define S2_S2AP_W	BIT(7)
+#define S2_AF		BIT(10)
+#define S2_ADDR	GENMASK(47, 12)
+#define S2_SOFT	GENMASK(58, 55)
+#define S2_XN		GENMASK(54, 53)
 /* What may change in a valid leaf. */
-#define PTE_FREE	(PTE_S2AP_R | PTE_S2AP_W | PTE_AF | PTE_SOFT | PTE_XN)
+#define S2_FREE	(S2_S2AP_R | S2_S2AP_W | S2_AF | S2_SOFT | S2_XN)
 
 /* ------------------------------------------------------------- recording -- */
 
@@ -236,7 +235,7 @@ static void add_stale(struct stale s)
 
 static bool is_leaf(uint64_t pte, unsigned int level)
 {
-	return (pte & PTE_VALID) && (level == 1 || !(pte & PTE_TYPE));
+	return (pte & S2_VALID) && (level == 1 || !(pte & S2_TYPE));
 }
 
 static void replay_change(const struct change *c)
@@ -244,18 +243,18 @@ static void replay_change(const struct change *c)
 	bool was_leaf = is_leaf(c->old, c->level), leaf = is_leaf(c->new, c->level);
 	uint64_t pages = 1ull << 9 * (c->level - 1), end = c->gfn + pages, i;
 	struct stale s = { c->gfn, end, was_leaf ? c->level : 0 };
-	uint64_t pfn = (c->new & PTE_ADDR) / SZ_4K;
+	uint64_t pfn = (c->new & S2_ADDR) / SZ_4K;
 
 	nr_changes++;
-	if (c->old & c->new & PTE_VALID) {
-		if (!was_leaf || !leaf || ((c->old ^ c->new) & ~PTE_FREE))
+	if (c->old & c->new & S2_VALID) {
+		if (!was_leaf || !leaf || ((c->old ^ c->new) & ~S2_FREE))
 			violation("gfn %lx level %u: %lx became %lx without a break",
 				  c->gfn, c->level, c->old, c->new);
-		if (c->old & ~c->new & (PTE_S2AP_R | PTE_S2AP_W))
+		if (c->old & ~c->new & (S2_S2AP_R | S2_S2AP_W))
 			add_stale(s);
 		return;
 	}
-	if (c->old & PTE_VALID) {
+	if (c->old & S2_VALID) {
 		s.gone = true;
 		add_stale(s);
 		if (was_leaf) {
@@ -270,12 +269,12 @@ static void replay_change(const struct change *c)
 		/* Whoever gets the page next may write past the caches. */
 		if (!c->new)
 			sparsebit_clear_num(cleaned,
-					    (broken[i].old & PTE_ADDR) / SZ_4K,
+					    (broken[i].old & S2_ADDR) / SZ_4K,
 					    pages);
 		broken[i] = broken[--nr_broken];
 		break;
 	}
-	if (!(c->new & PTE_VALID))
+	if (!(c->new & S2_VALID))
 		return;
 	for (i = 0; i < nr_stale; i++) {
 		if (stale[i].gone && stale[i].start < end && c->gfn < stale[i].end)
