@@ -44,11 +44,11 @@
 #define S2_S2AP_R	BIT(6)
 #define S2_S2AP_W	BIT(7)
 #define S2_AF		BIT(10)
-#define S2_ADDR	GENMASK(47, 12)
-#define S2_SOFT	GENMASK(58, 55)
+#define S2_ADDR		GENMASK(47, 12)
+#define S2_SOFT		GENMASK(58, 55)
 #define S2_XN		GENMASK(54, 53)
 /* What may change in a valid leaf. */
-#define S2_FREE	(S2_S2AP_R | S2_S2AP_W | S2_AF | S2_SOFT | S2_XN)
+#define S2_FREE		(S2_S2AP_R | S2_S2AP_W | S2_AF | S2_SOFT | S2_XN)
 
 /* ------------------------------------------------------------- recording -- */
 
@@ -211,20 +211,22 @@ static int nr_broken;
 
 static struct sparsebit *cleaned;
 static bool expect_violations;
-static unsigned int nr_changes, nr_tlbis, nr_cleans, nr_syncs, nr_violations;
+static struct {
+	unsigned int changes, tlbis, cleans, syncs, violations;
+} nr;
 
 static void __printf(1, 2) violation(const char *fmt, ...)
 {
 	va_list ap;
 
-	nr_violations++;
+	nr.violations++;
 	if (expect_violations)
 		return;
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
 	printf("\n");
-	TEST_ASSERT(nr_violations < 20, "too much is wrong");
+	TEST_ASSERT(nr.violations < 20, "too much is wrong");
 }
 
 static void add_stale(struct stale s)
@@ -245,7 +247,7 @@ static void replay_change(const struct change *c)
 	struct stale s = { c->gfn, end, was_leaf ? c->level : 0 };
 	uint64_t pfn = (c->new & S2_ADDR) / SZ_4K;
 
-	nr_changes++;
+	nr.changes++;
 	if (c->old & c->new & S2_VALID) {
 		if (!was_leaf || !leaf || ((c->old ^ c->new) & ~S2_FREE))
 			violation("gfn %lx level %u: %lx became %lx without a break",
@@ -278,7 +280,7 @@ static void replay_change(const struct change *c)
 		return;
 	for (i = 0; i < nr_stale; i++) {
 		if (stale[i].gone && stale[i].start < end && c->gfn < stale[i].end)
-			violation("gfn %lx level %u: %lx was made while TLBs can have gfns %lx-%lx, level %u",
+			violation("gfn %lx level %u: %lx, and TLBs have gfns %lx-%lx, level %u",
 				  c->gfn, c->level, c->new, stale[i].start,
 				  stale[i].end, stale[i].level);
 	}
@@ -294,15 +296,15 @@ static void replay_change(const struct change *c)
 static void replay_tlbi(const struct tlbi *t)
 {
 	uint64_t start = t->ipa / SZ_4K, end = start + t->pages;
-	int i, nr = nr_stale;
+	int i, before = nr_stale;
 
-	nr_tlbis++;
+	nr.tlbis++;
 	if (!t->pages) {
 		nr_stale = 0;
 		return;
 	}
 	/* What is left is moved to the array's end, then to its start. */
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < before; i++) {
 		struct stale s = stale[i];
 
 		if (s.end <= start || end <= s.start ||
@@ -315,13 +317,13 @@ static void replay_tlbi(const struct tlbi *t)
 		if (end < s.end)
 			add_stale((struct stale) { end, s.end, s.level, s.gone });
 	}
-	nr_stale -= nr;
-	memmove(stale, stale + nr, nr_stale * sizeof(*stale));
+	nr_stale -= before;
+	memmove(stale, stale + before, nr_stale * sizeof(*stale));
 }
 
 static void replay_sync(const char *what)
 {
-	nr_syncs++;
+	nr.syncs++;
 	if (!nr_stale)
 		return;
 	violation("after %.20s: TLBs can have gfns %lx-%lx, level %u%s", what,
@@ -334,26 +336,27 @@ static void replay(FILE *trace, bool with_tlbis)
 {
 	char *line = NULL, *p;
 	size_t size = 0;
+	static const char change[] = ": kvm_tdp_pte_changed: root %*s gfn %lx level %u old %lx new %lx";
+	static const char tlbi[] = ": kvm_s2_tlbi: vmid: %*x, ipa: %lx, pages: %lu, level: %d";
 	uint64_t pfn, pages;
 	struct change c;
 	struct tlbi t;
 
 	rewind(trace);
 	cleaned = sparsebit_alloc();
-	nr_stale = nr_broken = nr_changes = nr_tlbis = nr_cleans = nr_syncs = 0;
-	nr_violations = 0;
+	nr_stale = 0;
+	nr_broken = 0;
+	memset(&nr, 0, sizeof(nr));
 	expect_violations = !with_tlbis;
 
 	while (getline(&line, &size, trace) >= 0) {
 		p = strstr(line, ": kvm_tdp_pte_changed: ");
-		if (p && sscanf(p, ": kvm_tdp_pte_changed: root %*s gfn %lx level %u old %lx new %lx",
-				&c.gfn, &c.level, &c.old, &c.new) == 4) {
+		if (p && sscanf(p, change, &c.gfn, &c.level, &c.old, &c.new) == 4) {
 			replay_change(&c);
 			continue;
 		}
 		p = strstr(line, ": kvm_s2_tlbi: ");
-		if (p && sscanf(p, ": kvm_s2_tlbi: vmid: %*x, ipa: %lx, pages: %lu, level: %d",
-				&t.ipa, &t.pages, &t.level) == 3) {
+		if (p && sscanf(p, tlbi, &t.ipa, &t.pages, &t.level) == 3) {
 			if (with_tlbis && !strstr(p, ", local"))
 				replay_tlbi(&t);
 			continue;
@@ -361,7 +364,7 @@ static void replay(FILE *trace, bool with_tlbis)
 		p = strstr(line, ": kvm_s2_maintain: ");
 		if (p && sscanf(p, ": kvm_s2_maintain: pfn: %lx, pages: %lu", &pfn,
 				&pages) == 2) {
-			nr_cleans++;
+			nr.cleans++;
 			if (strstr(p, "dcache"))
 				sparsebit_set_num(cleaned, pfn, pages);
 			continue;
@@ -374,9 +377,9 @@ static void replay(FILE *trace, bool with_tlbis)
 	free(line);
 	sparsebit_free(&cleaned);
 	if (with_tlbis)
-		printf("%u entries changed, %u TLB invalidations, %u times caches, %u calls that returned: %u violations\n",
-		       nr_changes, nr_tlbis, nr_cleans, nr_syncs, nr_violations);
-	TEST_ASSERT(nr_changes && nr_syncs, "nothing was recorded");
+		printf("%u entries changed, %u TLBIs, %u times caches, %u calls: %u violations\n",
+		       nr.changes, nr.tlbis, nr.cleans, nr.syncs, nr.violations);
+	TEST_ASSERT(nr.changes && nr.syncs, "nothing was recorded");
 }
 
 /* One CPU, so that what is recorded has one order. */
@@ -405,9 +408,9 @@ static void run(bool huge)
 	trace = fopen(TRACING "/trace", "r");
 	TEST_ASSERT(trace, TRACING "/trace");
 	replay(trace, true);
-	TEST_ASSERT(!nr_violations, "stage 2 was not changed by the rules");
+	TEST_ASSERT(!nr.violations, "stage 2 was not changed by the rules");
 	replay(trace, false);
-	TEST_ASSERT(nr_violations, "what is never flushed passes, too");
+	TEST_ASSERT(nr.violations, "what is never flushed passes, too");
 	fclose(trace);
 }
 

@@ -25,12 +25,12 @@
 
 static void guest_code(void)
 {
-	volatile uint64_t *word = (uint64_t *)GVA;
+	uint64_t *word = (uint64_t *)GVA;
 
 	for (;;) {
-		uint64_t seen = *word;
+		uint64_t seen = READ_ONCE(*word);
 
-		*word = seen + 1;
+		WRITE_ONCE(*word, seen + 1);
 		GUEST_SYNC(seen);
 	}
 }
