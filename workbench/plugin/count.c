@@ -1,6 +1,6 @@
 /*
  * A plugin of QEMU (TCG) that counts what a guest with one CPU executes between
- * two marks (MARK() in tdp_mmu_cost.c): instructions, those inside of some
+ * two marks (mark_begin() in tdp_mmu_cost.c): instructions, those inside of some
  * functions, calls of functions by call site, and TLB and cache maintenance.
  *
  *	-plugin count.so,arch=arm64,out=FILE[,inside=ADDR...][,calls=ADDR...]
@@ -39,7 +39,6 @@ extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn
 
 EXPORT int qemu_plugin_version = 1;
 
-/* In the order of MARK()'s argument. */
 enum mark { MARK_END, MARK_BEGIN, NO_MARK };
 
 /* One that was translated; it stays, as the code that was made of it may. */

@@ -116,25 +116,35 @@ static uint64_t ticks(void)
  * What is measured stands between two marks: instructions that do nothing and
  * that no compiler makes, for an emulator to see.
  */
+static inline void mark_begin(void)
+{
 #if defined(__x86_64__)
-#define MARK(nr)	asm volatile(".byte 0x0f, 0x1f, 0x80\n\t.long %c0" : : "i" (0x7464b000 + (nr)))
+	asm volatile(".byte 0x0f, 0x1f, 0x80; .long 0x7464b001");
 #elif defined(__aarch64__)
-#define MARK(nr)	asm volatile("movz xzr, #%c0, lsl #48" : : "i" (0xb000 + (nr)))
-#else
-#define MARK(nr)	((void)(nr))
+	asm volatile("movz xzr, #0xb001, lsl #48");
 #endif
+}
+
+static inline void mark_end(void)
+{
+#if defined(__x86_64__)
+	asm volatile(".byte 0x0f, 0x1f, 0x80; .long 0x7464b000");
+#elif defined(__aarch64__)
+	asm volatile("movz xzr, #0xb000, lsl #48");
+#endif
+}
 
 static void begin(void)
 {
 	started = ticks();
-	MARK(1);
+	mark_begin();
 }
 
 static void end(const char *what, const char *unit, uint64_t count)
 {
 	uint64_t t;
 
-	MARK(0);
+	mark_end();
 	t = ticks();
 	TEST_ASSERT(nr_costs < MAX_COSTS, "too many operations");
 	costs[nr_costs++] = (struct cost) { memory, what, unit, count,

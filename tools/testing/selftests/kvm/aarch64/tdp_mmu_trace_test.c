@@ -336,7 +336,8 @@ static void replay(FILE *trace, bool with_tlbis)
 {
 	char *line = NULL, *p;
 	size_t size = 0;
-	static const char change[] = ": kvm_tdp_pte_changed: root %*s gfn %lx level %u old %lx new %lx";
+	static const char change[] =
+		": kvm_tdp_pte_changed: root %*s gfn %lx level %u old %lx new %lx";
 	static const char tlbi[] = ": kvm_s2_tlbi: vmid: %*x, ipa: %lx, pages: %lu, level: %d";
 	uint64_t pfn, pages;
 	struct change c;
