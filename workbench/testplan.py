@@ -139,10 +139,12 @@ ARM64_OLD = """
     kvm_page_table_test -m 6 -b 16M -v 2 -s anonymous_thp
     dirty_log_perf_test -m 6 -b 16M -v 2 -s anonymous_thp
     access_tracking_perf_test -m 6 -b 8M -v 2
+    tdp_mmu_trace_test
 """
 # What takes a minute each.
 ARM64_SLOW = """
     memslot_modification_stress_test -m {mode} -i 10 -v 2
+    tdp_mmu_trace_test
     dirty_log_test -m {mode} -M dirty-log -i 3 -I 10
     dirty_log_test -m {mode} -M clear-log -i 3 -I 10
 """
@@ -364,6 +366,7 @@ LONG = (
          rest=300),
     Boot("arm64-gicv2-all", "arm64", ARM64_ALL.format(mode=0), cpu=" -machine gic-version=2", cmdline=ARM64_HUGETLB,
          compare=True, rest=300),
+    Boot("arm64-bbml2", "arm64", ARM64_ALL.format(mode=0), cmdline="kvm-arm.bbml2_noabort=1" + ARM64_HUGETLB),
     Boot("arm64-16k-all", "arm64", ARM64_ALL.format(mode=0), variant="16k", compare=True, rest=300),
     Boot("arm64-64k-all", "arm64", ARM64_ALL.format(mode=0), variant="64k", compare=True, rest=300),
     Boot("arm64-debug", "arm64", ARM64_STRESS, variant="debug", cmdline=ARM64_HUGETLB),

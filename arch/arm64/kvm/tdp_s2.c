@@ -9,6 +9,10 @@
  */
 #include <mmu/walk.h>
 
+#include <linux/init.h>
+#include <linux/jump_label.h>
+
+#include <asm/cpufeature.h>
 #include <asm/kvm_mmu.h>
 #include <asm/kvm_pgtable.h>
 #include <asm/tlbflush.h>
@@ -18,6 +22,35 @@
 
 /* Beyond that many operations the VMID is flushed; a choice, not measured. */
 #define KVM_S2_MAX_TLBIS	64
+
+/*
+ * What is mapped may become smaller or larger without a break.  FEAT_BBM level 2
+ * lets hardware raise TLB conflict aborts for that, which nobody here handles, so
+ * it takes someone who knows that no CPU does: see tdp-mmu.rst.
+ */
+static DEFINE_STATIC_KEY_FALSE(kvm_s2_free_size);
+static bool kvm_s2_free_size_asked __initdata;
+
+static int __init kvm_s2_parse_free_size(char *arg)
+{
+	return kstrtobool(arg, &kvm_s2_free_size_asked);
+}
+early_param("kvm-arm.bbml2_noabort", kvm_s2_parse_free_size);
+
+static int __init kvm_s2_init_free_size(void)
+{
+	u64 mmfr2 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR2_EL1);
+
+	if (!kvm_s2_free_size_asked)
+		return 0;
+	if (SYS_FIELD_GET(ID_AA64MMFR2_EL1, BBM, mmfr2) < 2) {
+		pr_warn("kvm: not all CPUs have FEAT_BBM level 2: kvm-arm.bbml2_noabort is ignored\n");
+		return 0;
+	}
+	static_branch_enable(&kvm_s2_free_size);
+	return 0;
+}
+late_initcall(kvm_s2_init_free_size);
 
 static struct kvm_s2_tdp *to_s2(struct kvm_tdp *tdp)
 {
@@ -47,7 +80,7 @@ static void kvm_s2_init_fmt(struct tdp_fmt *fmt, u64 vtcr, bool nested)
 		fmt->leaf_attr |= KVM_PTE_LEAF_ATTR_LO_S2_SH;
 	/* VTCR_EL2.HA is set even if only some CPUs listen to it. */
 	fmt->hw_af = false;
-	fmt->free_size = false;
+	fmt->free_size = static_branch_unlikely(&kvm_s2_free_size);
 	fmt->clean_unmapped = !cpus_have_final_cap(ARM64_HAS_STAGE2_FWB);
 }
 
