@@ -205,36 +205,41 @@ void kvm_s2_flush_local(struct kvm_s2_mmu *mmu, phys_addr_t ipa)
 		     TLBI_TTL_UNKNOWN);
 }
 
-/*
- * By address, with the level of the leaves if they have one.  Where a range
- * takes an instruction for each of them, only up to a point.
+/**
+ * kvm_s2_flush_all() - Flush what a stage 2 has cached, of all addresses
+ * @mmu: the stage 2
  */
-void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather)
+void kvm_s2_flush_all(struct kvm_s2_mmu *mmu)
 {
-	const struct tdp_fmt *fmt = &to_s2(tdp)->fmt;
-	struct kvm_s2_mmu *mmu = to_s2(tdp)->mmu;
-	u64 pages = gather->end - gather->start;
-	gpa_t addr = gfn_to_gpa(gather->start);
-	int level = 0, ttl = TLBI_TTL_UNKNOWN;
+	trace_kvm_s2_tlbi(kvm_s2_vmid(mmu), 0, 0, TLBI_TTL_UNKNOWN, false);
+	kvm_call_hyp(__kvm_tlb_flush_vmid, mmu);
+}
+
+/**
+ * kvm_s2_flush_range() - Flush what a stage 2 has cached of a range
+ * @mmu: the stage 2
+ * @gfn: the first page
+ * @pages: how many
+ * @level: the level of the leaves, all of which are whole, if they have one; 0
+ *	   for tables and leaves of any level
+ *
+ * Where a range takes an instruction for each leaf, only up to a point.
+ */
+void kvm_s2_flush_range(struct kvm_s2_mmu *mmu, gfn_t gfn, u64 pages, int level)
+{
+	u64 span = level ? tdp_span(&mmu->tdp->fmt, level) : 1;
+	int ttl = level ? kvm_s2_hw_level(level) : TLBI_TTL_UNKNOWN;
+	gpa_t addr = gfn_to_gpa(gfn);
 	u64 step;
 
-	/* Where nothing breaks, what was split can be cached, with its level. */
-	if (gather->flush == TDP_FLUSH_LEAF && !fmt->free_size)
-		level = gather->level;
-	if (level)
-		ttl = kvm_s2_hw_level(level);
-
-	if (level && pages == tdp_span(fmt, level)) {
+	if (level && pages == span) {
 		trace_kvm_s2_tlbi(kvm_s2_vmid(mmu), addr, pages, ttl, false);
 		kvm_call_hyp(__kvm_tlb_flush_vmid_ipa, mmu, addr, ttl);
 		return;
 	}
 
-	if (!system_supports_tlb_range() &&
-	    pages > KVM_S2_MAX_TLBIS * tdp_span(fmt, level ?: 1)) {
-		trace_kvm_s2_tlbi(kvm_s2_vmid(mmu), 0, 0, TLBI_TTL_UNKNOWN,
-				  false);
-		kvm_call_hyp(__kvm_tlb_flush_vmid, mmu);
+	if (!system_supports_tlb_range() && pages > KVM_S2_MAX_TLBIS * span) {
+		kvm_s2_flush_all(mmu);
 		return;
 	}
 
@@ -243,6 +248,18 @@ void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather)
 		trace_kvm_s2_tlbi(kvm_s2_vmid(mmu), addr, step, ttl, false);
 		kvm_call_hyp(__kvm_tlb_flush_vmid_range, mmu, addr, step, ttl);
 	}
+}
+
+void kvm_arch_tdp_flush(struct kvm_tdp *tdp, const struct tdp_gather *gather)
+{
+	struct kvm_s2_tdp *s2 = to_s2(tdp);
+	int level = 0;
+
+	/* Where nothing breaks, what was split can be cached, with its level. */
+	if (gather->flush == TDP_FLUSH_LEAF && !s2->fmt.free_size)
+		level = gather->level;
+	kvm_s2_flush_range(s2->mmu, gather->start, gather->end - gather->start,
+			   level);
 }
 
 int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu, struct kvm_tdp_fault *fault)
@@ -406,8 +423,9 @@ bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn, int level,
 	return true;
 }
 
+/* @what: KVM_S2_UNMAPPED, or 0 if it stays mapped */
 static void kvm_s2_clean_leaf(const struct tdp_fmt *fmt, tdp_pte_t pte,
-			      int level)
+			      int level, unsigned int what)
 {
 	bool fwb = cpus_have_final_cap(ARM64_HAS_STAGE2_FWB);
 
@@ -416,7 +434,7 @@ static void kvm_s2_clean_leaf(const struct tdp_fmt *fmt, tdp_pte_t pte,
 	    PAGE_S2_MEMATTR(NORMAL, fwb))
 		return;
 	kvm_s2_maintain(tdp_pte_pfn(fmt, pte), tdp_span(fmt, level),
-			KVM_S2_DCACHE);
+			KVM_S2_DCACHE | what);
 }
 
 /*
@@ -426,7 +444,7 @@ static void kvm_s2_clean_leaf(const struct tdp_fmt *fmt, tdp_pte_t pte,
  */
 void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
 {
-	kvm_s2_clean_leaf(pgt->fmt, pte, level);
+	kvm_s2_clean_leaf(pgt->fmt, pte, level, KVM_S2_UNMAPPED);
 }
 
 /**
@@ -446,7 +464,7 @@ void kvm_s2_clean_range(struct kvm_s2_mmu *mmu, gfn_t start, gfn_t end)
 	kvm_tdp_walk_init(&walk, TDP_SHARED, true);
 	for_each_kvm_tdp_pte(&walk, &s2->root, start, end, 1) {
 		if (tdp_iter_kind(iter) == TDP_LEAF)
-			kvm_s2_clean_leaf(&s2->fmt, iter->old, iter->level);
+			kvm_s2_clean_leaf(&s2->fmt, iter->old, iter->level, 0);
 		else if (tdp_iter_kind(iter) == TDP_FROZEN)
 			tdp_iter_restart(iter);
 	}

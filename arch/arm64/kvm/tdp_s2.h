@@ -47,6 +47,8 @@ void kvm_s2_tdp_release(struct kvm_s2_mmu *mmu);
 void kvm_s2_tdp_destroy(struct kvm_s2_mmu *mmu);
 
 void kvm_s2_flush_local(struct kvm_s2_mmu *mmu, phys_addr_t ipa);
+void kvm_s2_flush_all(struct kvm_s2_mmu *mmu);
+void kvm_s2_flush_range(struct kvm_s2_mmu *mmu, gfn_t gfn, u64 pages, int level);
 tdp_pte_t kvm_s2_device_leaf(const struct kvm_s2_tdp *s2, kvm_pfn_t pfn,
 			     bool writable);
 bool kvm_s2_get_leaf(struct kvm_s2_mmu *mmu, phys_addr_t ipa, u64 *pte);
