@@ -49,9 +49,9 @@ def cheapest(lines, spans):
     """
     found = {}
     matches = [m for m in map(COST.match, lines) if m]
-    if spans and len(spans) != len(matches):
+    if spans is not None and len(spans) != len(matches):
         die(f"{len(matches)} operations were measured, and {len(spans)} counted: see workbench/plugin/count.c")
-    for m, span in zip(matches, spans or [None] * len(matches)):
+    for m, span in zip(matches, [None] * len(matches) if spans is None else spans):
         cost = Cost(m[3], int(m[4]), int(m[5]), span)
         best = found.setdefault((m[1], m[2]), cost)
         if cost.instructions < best.instructions:
@@ -63,7 +63,7 @@ def measure(target, kernel, src, selftests, test, counted):
     """The costs with a kernel; those that were measured before with the same kernel and test are remembered."""
     tree = src if kernel.patched else source.unpatched(src)
     image = build.kernel(tree, target)
-    symbols = count.Symbols(build.system_map(tree, target)) if counted else None
+    symbols = count.Symbols(build.system_map(tree, target), f"{target.cross}nm") if counted else None
     more = count.options(target, symbols) if counted else []
     key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
                         test.title, kernel.cmdline, *more)
@@ -79,7 +79,7 @@ def measure(target, kernel, src, selftests, test, counted):
             lines += (result.console.parent / count.RESULT).read_text().splitlines()
         write_atomic(path, "\n".join(lines) + "\n")
     lines = path.read_text().splitlines()
-    spans = count.spans("\n".join(line for line in lines if not line.startswith("cost,")), target, symbols) if counted else []
+    spans = count.spans("\n".join(line for line in lines if not line.startswith("cost,")), target, symbols) if counted else None
     return cheapest(lines, spans)
 
 
@@ -114,12 +114,14 @@ def tables(target, found, counted):
     """(title, rows) of each table that there is of a target."""
     rows = list(_rows(found, lambda c: c.instructions, lambda c: c.instructions))
     slower = [row for row in rows if float(row["ratio"]) > 1]
-    yield (f"instructions; {len(slower)} of {len(rows)} operations cost more than with the unpatched kernel"
+    yield (f"{'instructions' if counted else 'ticks of the clock'}; {len(slower)} of {len(rows)} operations cost more than with the unpatched kernel"
            + (": the first rows" if slower else ""), slower + [row for row in rows if row not in slower])
     if not counted:
         return
     yield (f"instructions in {count.HANDLER[target.arch]}() alone",
            list(_rows(found, lambda c: c.span.handler, lambda c: c.unit == "fault" and c.span.handled)))
+    yield ("instructions in what the architecture does for a memslot, or for the end of the VM, without what waits for SRCU",
+           list(_rows(found, lambda c: c.span.work, lambda c: c.span.work)))
     yield ("faults that it handled", list(_counts(found, {"faults": lambda s: s.handled})))
     yield ("rwlocks taken", list(_counts(found, {"for write": lambda s: s.taken("write"), "for read": lambda s: s.taken("read")})))
     yield ("TLB invalidations" if target.arch == "arm64" else "flushes of vCPUs' TLBs",
@@ -134,9 +136,11 @@ def flat(target, found):
                              "number": str(cost.number), "kernel": kernel}
             values = {"instructions": cost.instructions, "ticks": cost.ticks}
             if span := cost.span:
-                values |= {"faults": span.handled, "instructions in fault handler": span.handler}
+                values |= {"faults": span.handled, "instructions in fault handler": span.handler,
+                           "instructions for memslot or VM": span.work}
                 values |= {f"lock for {how} by {who}": n for (how, who), n in sorted(span.locks.items())}
                 values |= {f"TLB: {kind}": n for kind, n in sorted(span.tlb.items())}
+                values |= {f"TLB of stage 1: {kind}": n for kind, n in sorted(span.stage1.items())}
                 values |= {f"cache: {kind}": n for kind, n in sorted(span.caches.items())}
             for quantity, value in values.items():
                 yield common_fields | {"quantity": quantity, "value": str(value)}
@@ -156,6 +160,8 @@ def bench_cmd(args):
             say(f"{name}: time and nothing else is measured: {why}")
         found = {kernel.name: measure(target, kernel, src, selftests, test, not why) for kernel in compared}
         for title, rows in tables(target, found, not why):
+            if not rows:
+                continue
             print(f"\n{name}: {title}")
             print(*run.table(rows), sep="\n")
         every += flat(target, found)

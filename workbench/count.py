@@ -16,20 +16,22 @@ NEWEST = 8                  # of QEMU, whose interface the plugin knows
 
 # What handles a fault of a guest, from the exit's decoding to the return to its loop.
 HANDLER = {"x86": "kvm_mmu_page_fault", "arm64": "kvm_handle_guest_abort"}
+# What memslots and the VM's end ask of the architecture; what calls it waits for SRCU, as long as that takes.
+WORK = ("kvm_arch_commit_memory_region", "kvm_arch_flush_shadow_memslot", "kvm_arch_flush_shadow_all",
+        "kvm_arch_destroy_vm")
 LOCKS = {"_raw_read_lock": "read", "_raw_write_lock": "write"}
-# Calls that ask vCPUs to flush.
-FLUSHES = {"x86": ("kvm_flush_remote_tlbs",), "arm64": ()}
-# Locks of the same kind that are none of KVM's, by who takes them.
-OTHER_LOCKS = re.compile(r"release_task|copy_process|forget_original_parent|do_(?:exit|wait|group|prlimit|notify).*|exit_\w+"
-                         r"|send_sig\w*|kill_\w+|ep_\w+|do_epoll\w*|wait_consider_task|sock_\w+|set_special_pids|\w*signal\w*|fasync\w*"
-                         r"|__change_pid|add_device_randomness|proc_\w+|f_\w+|getpgid|ksys_\w+|disassociate_ctty|tty_\w+|__ptrace\w*")
+# x86 asks vCPUs to flush: what does so for whoever wants it.
+REQUEST, ASKS = "kvm_make_all_cpus_request", re.compile(r"kvm_flush_remote_tlbs\w*|kvm_arch_flush_remote_tlbs\w*")
 
-# SYS instructions of arm64 by op1, CRn, CRm, op2: only those that invalidate stage 2.
+# SYS instructions of arm64 by op1, CRn, CRm, op2: those that invalidate stage 2 ...
 _STAGE2 = {
     (4, 8, 0, 1): "IPAS2E1IS", (4, 8, 0, 5): "IPAS2LE1IS", (4, 8, 4, 1): "IPAS2E1", (4, 8, 4, 5): "IPAS2LE1",
     (4, 8, 0, 2): "RIPAS2E1IS", (4, 8, 0, 6): "RIPAS2LE1IS",
-    (4, 8, 3, 6): "VMALLS12E1IS", (4, 8, 7, 6): "VMALLS12E1", (0, 8, 3, 0): "VMALLE1IS", (0, 8, 7, 0): "VMALLE1",
+    (4, 8, 3, 6): "VMALLS12E1IS", (4, 8, 7, 6): "VMALLS12E1",
 }
+# ... what comes with each of them, and with what concerns the host alone ...
+_STAGE1 = {(0, 8, 3, 0): "VMALLE1IS", (0, 8, 7, 0): "VMALLE1"}
+# ... and caches.
 _CACHES = {(3, 7, 14, 1): "DC CIVAC", (3, 7, 10, 1): "DC CVAC", (3, 7, 11, 1): "DC CVAU", (3, 7, 5, 1): "IC IVAU",
            (0, 7, 1, 0): "IC IALLUIS"}
 
@@ -44,8 +46,10 @@ class Span:
     instructions: int
     handled: int = 0            # calls of the fault handler
     handler: int = 0            # instructions in it
+    work: int = 0               # instructions in WORK
     locks: Counter = field(default_factory=Counter)     # (read or write, who takes it) to times
-    tlb: Counter = field(default_factory=Counter)       # kind of TLB invalidation to times
+    tlb: Counter = field(default_factory=Counter)       # kind of TLB invalidation of guests to times
+    stage1: Counter = field(default_factory=Counter)    # kind of other TLB invalidation to times
     caches: Counter = field(default_factory=Counter)    # kind of cache maintenance to times
 
     def taken(self, how):
@@ -53,14 +57,17 @@ class Span:
 
 
 class Symbols:
-    """The functions of a kernel by address, and the other way round: its System.map."""
+    """The functions of a kernel by address, and the other way round: its System.map; and those that are KVM's own."""
 
-    def __init__(self, path):
+    def __init__(self, path, nm="nm"):
         lines = (line.split() for line in path.read_text().splitlines())
         found = sorted((int(address, 16), name) for address, kind, name in lines if kind in "tTwW")
         self.addresses = [a for a, _ in found]
         self.names = [n for _, n in found]
         self.by_name = {n: a for a, n in found}
+        lines = (line.split() for archive in path.parent.glob("arch/*/kvm/built-in.a")
+                 for line in common.capture([nm, "--defined-only", archive]).splitlines())
+        self.own = {fields[2].split(".")[0] for fields in lines if len(fields) == 3 and fields[1] in "tTwW"}
 
     def at(self, address):
         i = bisect.bisect_right(self.addresses, address) - 1
@@ -88,12 +95,12 @@ def options(target, symbols):
         common.run([gcc, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden", "-o", new, SOURCE],
                    path.with_suffix(".log"), what="building QEMU's plugin")
         new.rename(path)
-    wanted = [("inside", HANDLER[target.arch])] + [("calls", name) for name in (*LOCKS, *FLUSHES[target.arch])]
-    lost = [name for _, name in wanted if name not in symbols.by_name]
+    wanted = [HANDLER[target.arch], *WORK, *LOCKS, *[REQUEST] * (target.arch == "x86")]
+    lost = [name for name in wanted if name not in symbols.by_name]
     if lost:
         die(f"the kernel has no function {', '.join(lost)}: see workbench/count.py")
     return ["-plugin", ",".join([f"{path},arch={target.arch},out={RESULT}"]
-                                + [f"{kind}={symbols.by_name[name]:x}" for kind, name in wanted])]
+                                + [f"function={symbols.by_name[name]:x}" for name in wanted])]
 
 
 def spans(text, target, symbols):
@@ -109,16 +116,22 @@ def spans(text, target, symbols):
             opcode, times = int(numbers[0], 16), int(numbers[1])
             if name := _STAGE2.get(_sys(opcode)):
                 span.tlb[name] += times
+            elif name := _STAGE1.get(_sys(opcode)):
+                span.stage1[name] += times
             elif name := _CACHES.get(_sys(opcode)):
                 span.caches[name] += times
             continue
-        name, site = symbols.at(int(numbers[0], 16)), symbols.at(int(numbers[1], 16))
+        name, site = symbols.at(int(numbers[0], 16)), symbols.at(int(numbers[1], 16) - 1)
         times, instructions = int(numbers[2]), int(numbers[3])
         if name == HANDLER[target.arch]:
             span.handled += times
             span.handler += instructions
-        elif name in LOCKS and not OTHER_LOCKS.fullmatch(site):
+        elif name in WORK:
+            span.work += instructions
+        elif name in LOCKS and site in symbols.own:
             span.locks[LOCKS[name], site] += times
-        elif name in FLUSHES[target.arch]:
-            span.tlb[name] += times
+        elif name == REQUEST and ASKS.fullmatch(site):
+            span.tlb[site] += times
+    if not any(span.handled for span in found):
+        die(f"{HANDLER[target.arch]}() was never called: see workbench/count.py")
     return found

@@ -472,6 +472,8 @@ static void locks_report(void)
 		char *hits = strstr(line, "hitcount:");
 		size_t used = strlen(stack);
 
+		if (!strncmp(line, "    Dropped: ", 13) && atol(line + 13))
+			say("# mmu_lock for write: %ld", atol(line + 13));
 		if (hits && *stack) {
 			say("# mmu_lock for write: %ld%s",
 			    atol(hits + strlen("hitcount:")), stack);

@@ -3,15 +3,18 @@
  * two marks (mark_begin() in tdp_mmu_cost.c): instructions, those inside of some
  * functions, calls of functions by call site, and TLB and cache maintenance.
  *
- *	-plugin count.so,arch=arm64,out=FILE[,inside=ADDR...][,calls=ADDR...]
+ *	-plugin count.so,arch=arm64,out=FILE[,function=ADDR...]
  *
  * It writes, for each pair of marks:
  *	span INSTRUCTIONS
- *	call FUNCTION SITE CALLS INSTRUCTIONS	(addresses; 0 if not inside=)
+ *	call FUNCTION RETURN CALLS INSTRUCTIONS	(addresses; with what it calls)
  *	op OPCODE TIMES				(arm64: TLBI, DC, IC)
  *
- * Interface: the first two versions of that of QEMU 6 to 9.0, in which
- * qemu_plugin_insn_data() returns a pointer.  What Debian packages has no header.
+ * What is counted are instructions that were begun: one that faults counts again
+ * when it is repeated.  Interrupts belong to the function that they interrupt.
+ *
+ * Interface: the first version of that of QEMU, as 6 to 8 have it; what Debian
+ * packages has no header.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -49,36 +52,38 @@ struct insn {
 	uint8_t mark;
 	bool call;
 	bool first;		/* in its block: what follows a call always is */
-	int8_t function;	/* that starts here, or -1 */
+	bool function;		/* one of those that are counted starts here */
 };
 
 #define MAX_FUNCTIONS	64
-#define MAX_DEPTH	64
+#define MAX_DEPTH	32
 #define MAX_ENTRIES	4096
+#define NO_ENTRY	-1
 
-static struct function {
-	uint64_t pc;
-	bool inside;
-} functions[MAX_FUNCTIONS];
+static uint64_t functions[MAX_FUNCTIONS];
 static int nr_functions;
 
+/*
+ * Calls that have not returned, the last one on top: on x86 functions are also
+ * entered by jumps from what was called.  Tasks share it, so that a function whose
+ * task sleeps can be below others.
+ */
 static struct frame {
-	int entry;
 	uint64_t ret;
+	int entry;		/* of the function that returns there, if it is counted */
 	uint64_t from;
 } stack[MAX_DEPTH];
 static int depth;
 
 /* What was counted since the mark. */
 static struct entry {
-	uint64_t pc, site;	/* function and call site; opcode and 0 */
+	uint64_t pc, site;	/* function and where it returns to; opcode and 0 */
 	uint64_t times, instructions;
 	bool op;
 } entries[MAX_ENTRIES];
 static int nr_entries;
 
 static uint64_t executed, span_from;
-static const struct insn *last;
 static bool measuring, arm64;
 static FILE *out;
 
@@ -129,36 +134,50 @@ static void end(void)
 	fflush(out);
 }
 
-/* Return: whether the block is where a function that was called goes on in its caller. */
+static void push(uint64_t ret)
+{
+	/* Of tasks that never came back. */
+	if (depth == MAX_DEPTH)
+		memmove(stack, stack + 1, --depth * sizeof(*stack));
+	stack[depth++] = (struct frame) { ret, NO_ENTRY, 0 };
+}
+
 static void leave(uint64_t pc)
 {
 	int i;
 
-	/* One that its task sleeps in stays on the stack while others run. */
 	for (i = depth - 1; i >= 0; i--) {
-		if (stack[i].ret != pc)
-			continue;
-		entries[stack[i].entry].instructions += executed - 1 - stack[i].from;
-		depth = i;
+		if (stack[i].ret == pc)
+			break;
+	}
+	if (i < 0)
 		return;
+	/* A function can have gone on in another by a jump: all return there. */
+	for (; i >= 0 && stack[i].ret == pc; i--) {
+		if (stack[i].entry != NO_ENTRY)
+			entries[stack[i].entry].instructions += executed - 1 - stack[i].from;
+		depth = i;
 	}
 }
 
 static void enter(const struct insn *insn)
 {
-	const struct function *f = &functions[insn->function];
+	struct frame *top = depth ? &stack[depth - 1] : NULL;
 	int entry;
 
-	/* Or it is a loop in the function, or a jump from elsewhere. */
-	if (!last || !last->call)
+	if (!top)
 		return;
-	entry = find_entry(false, f->pc, last->pc);
+	entry = find_entry(false, insn->pc, top->ret);
+	/* A loop to its first instruction. */
+	if (top->entry == entry)
+		return;
 	entries[entry].times++;
-	if (!f->inside)
-		return;
-	if (depth == MAX_DEPTH)
-		die("functions call each other without end");
-	stack[depth++] = (struct frame) { entry, last->pc + last->size, executed - 1 };
+	if (top->entry != NO_ENTRY) {
+		push(top->ret);
+		top = &stack[depth - 1];
+	}
+	top->entry = entry;
+	top->from = executed - 1;
 }
 
 static void exec(unsigned int cpu, void *data)
@@ -172,14 +191,15 @@ static void exec(unsigned int cpu, void *data)
 	else if (insn->mark == MARK_END)
 		end();
 	else if (measuring) {
-		if (insn->first && depth)
+		if (insn->first)
 			leave(insn->pc);
-		if (insn->function >= 0)
+		if (insn->function)
 			enter(insn);
 		if (insn->opcode)
 			entries[find_entry(true, insn->opcode, 0)].times++;
+		if (insn->call)
+			push(insn->pc + insn->size);
 	}
-	last = insn;
 }
 
 static void decode_arm64(struct insn *insn, uint32_t word)
@@ -227,10 +247,9 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		insn->size = qemu_plugin_insn_size(from);
 		insn->mark = NO_MARK;
 		insn->first = !i;
-		insn->function = -1;
 		for (f = 0; f < nr_functions; f++) {
-			if (functions[f].pc == insn->pc)
-				insn->function = f;
+			if (functions[f] == insn->pc)
+				insn->function = true;
 		}
 		if (arm64) {
 			memcpy(&word, qemu_plugin_insn_data(from), sizeof(word));
@@ -257,13 +276,12 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *in
 			arm64 = !strcmp(value, "arm64");
 		} else if (!strcmp(argv[i], "out")) {
 			out = fopen(value, "w");
-		} else if (!strcmp(argv[i], "inside") || !strcmp(argv[i], "calls")) {
+		} else if (!strcmp(argv[i], "function")) {
 			if (nr_functions == MAX_FUNCTIONS)
 				die("too many functions");
-			functions[nr_functions].inside = !strcmp(argv[i], "inside");
-			functions[nr_functions++].pc = strtoull(value, NULL, 16);
+			functions[nr_functions++] = strtoull(value, NULL, 16);
 		} else {
-			die("arguments are arch, out, inside and calls");
+			die("arguments are arch, out and function");
 		}
 	}
 	if (!out)

@@ -115,6 +115,8 @@ static void age(void *mem)
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	uint64_t i, entry, pfn, word;
 
+	if (idle < 0 || pagemap < 0)
+		pr_info("no page_idle: nothing is aged\n");
 	for (i = 0; i < PAGES && idle >= 0 && pagemap >= 0; i++) {
 		TEST_ASSERT_EQ(pread(pagemap, &entry, 8,
 				     ((uint64_t)mem / SZ_4K + i) * 8), 8);
@@ -180,6 +182,25 @@ static void record(bool huge)
 	free(bitmap);
 }
 
+/* Nothing was lost, or what is replayed is not what was done. */
+static void check_complete(FILE *trace)
+{
+	unsigned long in_buffer, written;
+	char *line = NULL, *p;
+	bool found = false;
+	size_t size = 0;
+
+	while (!found && getline(&line, &size, trace) >= 0) {
+		p = strstr(line, "entries-in-buffer/entries-written: ");
+		if (!p)
+			continue;
+		found = sscanf(p, "entries-in-buffer/entries-written: %lu/%lu",
+			       &in_buffer, &written) == 2;
+	}
+	free(line);
+	TEST_ASSERT(found && in_buffer == written, "the trace is not complete");
+}
+
 /* ---------------------------------------------------------------- replay -- */
 
 struct change {
@@ -203,11 +224,14 @@ struct stale {
 
 static struct stale stale[MAX_STALE];
 static int nr_stale;
-/* Leaves that are invalid until they are made anew, or go. */
+/* Entries that are invalid until they are made anew, or go. */
 #define MAX_BROKEN	64
 
 static struct change broken[MAX_BROKEN];
 static int nr_broken;
+
+/* Of the memory: what each gfn maps, or did. */
+static uint64_t pfns[PAGES];
 
 /* A block may become a table, and a table a block, without a break. */
 static bool free_size;
@@ -216,6 +240,8 @@ static struct sparsebit *cleaned;
 static bool expect_violations;
 static struct {
 	unsigned int changes, tlbis, cleans, syncs, violations;
+	unsigned int blocks;	/* that were mapped */
+	unsigned int resized;	/* blocks that became tables, or tables blocks, at once */
 } nr;
 
 static void __printf(1, 2) violation(const char *fmt, ...)
@@ -243,41 +269,72 @@ static bool is_leaf(uint64_t pte, unsigned int level)
 	return (pte & S2_VALID) && (level == 1 || !(pte & S2_TYPE));
 }
 
-static void replay_change(const struct change *c)
+static uint64_t pages_of(const struct change *c)
+{
+	return 1ull << 9 * (c->level - 1);
+}
+
+static bool in_memory(uint64_t gfn)
+{
+	return gfn >= GPA / SZ_4K && gfn < GPA / SZ_4K + PAGES;
+}
+
+/* Whoever gets the pages next may write past the caches. */
+static void not_clean(const struct change *c)
+{
+	uint64_t i;
+
+	for (i = c->gfn; i < c->gfn + pages_of(c); i++) {
+		if (in_memory(i))
+			sparsebit_clear(cleaned, pfns[i - GPA / SZ_4K]);
+	}
+}
+
+/* From an entry that is valid. */
+static void replay_take(const struct change *c)
 {
 	bool was_leaf = is_leaf(c->old, c->level), leaf = is_leaf(c->new, c->level);
-	uint64_t pages = 1ull << 9 * (c->level - 1), end = c->gfn + pages, i;
-	struct stale s = { c->gfn, end, was_leaf ? c->level : 0 };
-	uint64_t pfn = (c->new & S2_ADDR) / SZ_4K;
+	struct stale s = { c->gfn, c->gfn + pages_of(c), was_leaf ? c->level : 0 };
 
-	nr.changes++;
-	if (c->old & c->new & S2_VALID) {
-		if (free_size && was_leaf != leaf)
-			return;
-		if (!was_leaf || !leaf || ((c->old ^ c->new) & ~S2_FREE))
+	/* Both sizes can be cached. */
+	if (free_size)
+		s.level = 0;
+	if (!(c->new & S2_VALID)) {
+		s.gone = true;
+		add_stale(s);
+		if (!c->new) {
+			not_clean(c);
+		} else {
+			TEST_ASSERT(nr_broken < MAX_BROKEN, "nothing is made again");
+			broken[nr_broken++] = *c;
+		}
+	} else if (was_leaf != leaf) {
+		nr.resized++;
+		if (!free_size)
+			violation("gfn %lx level %u: %lx became %lx without a break",
+				  c->gfn, c->level, c->old, c->new);
+		/* The table can still be in use by walks. */
+		if (leaf)
+			add_stale(s);
+	} else {
+		if ((c->old ^ c->new) & ~S2_FREE)
 			violation("gfn %lx level %u: %lx became %lx without a break",
 				  c->gfn, c->level, c->old, c->new);
 		if (c->old & ~c->new & (S2_S2AP_R | S2_S2AP_W))
 			add_stale(s);
-		return;
 	}
-	if (c->old & S2_VALID) {
-		s.gone = true;
-		add_stale(s);
-		if (was_leaf) {
-			TEST_ASSERT(nr_broken < MAX_BROKEN, "nothing is made again");
-			broken[nr_broken++] = *c;
-		}
-		return;
-	}
+}
+
+/* Of an entry that is not valid. */
+static void replay_make(const struct change *c)
+{
+	uint64_t end = c->gfn + pages_of(c), pfn = (c->new & S2_ADDR) / SZ_4K, i;
+
 	for (i = 0; i < nr_broken; i++) {
 		if (broken[i].gfn != c->gfn || broken[i].level != c->level)
 			continue;
-		/* Whoever gets the page next may write past the caches. */
 		if (!c->new)
-			sparsebit_clear_num(cleaned,
-					    (broken[i].old & S2_ADDR) / SZ_4K,
-					    pages);
+			not_clean(c);
 		broken[i] = broken[--nr_broken];
 		break;
 	}
@@ -289,13 +346,27 @@ static void replay_change(const struct change *c)
 				  c->gfn, c->level, c->new, stale[i].start,
 				  stale[i].end, stale[i].level);
 	}
-	for (i = 0; leaf && i < pages; i++) {
+	if (!is_leaf(c->new, c->level))
+		return;
+	nr.blocks += c->level > 1;
+	for (i = 0; i < pages_of(c); i++) {
+		if (in_memory(c->gfn + i))
+			pfns[c->gfn + i - GPA / SZ_4K] = pfn + i;
 		if (!sparsebit_is_set(cleaned, pfn + i)) {
 			violation("gfn %lx level %u: pfn %lx was not cleaned",
 				  c->gfn, c->level, pfn + i);
 			break;
 		}
 	}
+}
+
+static void replay_change(const struct change *c)
+{
+	nr.changes++;
+	if (c->old & S2_VALID)
+		replay_take(c);
+	else
+		replay_make(c);
 }
 
 static void replay_tlbi(const struct tlbi *t)
@@ -371,7 +442,9 @@ static void replay(FILE *trace, bool with_tlbis)
 		if (p && sscanf(p, ": kvm_s2_maintain: pfn: %lx, pages: %lu", &pfn,
 				&pages) == 2) {
 			nr.cleans++;
-			if (strstr(p, "dcache"))
+			if (strstr(p, "unmapped"))
+				sparsebit_clear_num(cleaned, pfn, pages);
+			else if (strstr(p, "dcache"))
 				sparsebit_set_num(cleaned, pfn, pages);
 			continue;
 		}
@@ -403,8 +476,11 @@ static void run(bool huge)
 	FILE *trace;
 
 	pr_info("%s\n", huge ? "2M" : "4K");
+	memset(pfns, 0, sizeof(pfns));
 	TEST_ASSERT(set("trace", "\n") && set("tracing_on", "1"), TRACING);
 	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+	vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
 	virt_map(vm, GVA, GPA, PAGES);
 	record(huge);
 	/* Nobody waits for a flush of what the VM leaves. */
@@ -413,8 +489,13 @@ static void run(bool huge)
 
 	trace = fopen(TRACING "/trace", "r");
 	TEST_ASSERT(trace, TRACING "/trace");
+	check_complete(trace);
 	replay(trace, true);
 	TEST_ASSERT(!nr.violations, "stage 2 was not changed by the rules");
+	TEST_ASSERT(!huge || nr.blocks, "the memory has no huge pages");
+	TEST_ASSERT(!huge || !free_size == !nr.resized,
+		    "kvm-arm.bbml2_noabort is %s, and %u entries changed their size at once",
+		    free_size ? "set" : "not set", nr.resized);
 	replay(trace, false);
 	TEST_ASSERT(nr.violations, "what is never flushed passes, too");
 	fclose(trace);
@@ -427,13 +508,17 @@ static bool has_free_size(void)
 	bool has;
 
 	has = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
-	      strstr(text, "kvm-arm.bbml2_noabort=1");
+	      (strstr(text, "kvm-arm.bbml2_noabort=1") ||
+	       strstr(text, "kvm-arm.bbml2_noabort=y") ||
+	       strstr(text, "kvm-arm.bbml2_noabort=on"));
 	close(fd);
 	return has;
 }
 
 int main(void)
 {
+	char pid[16];
+
 	__TEST_REQUIRE(getpagesize() == SZ_4K, "needs pages of 4K");
 	mkdir(TRACING, 0700);
 	__TEST_REQUIRE(set("events/kvm/kvm_tdp_pte_changed/enable", "1") &&
@@ -441,6 +526,9 @@ int main(void)
 		       set("events/kvm/kvm_s2_maintain/enable", "1"),
 		       "needs the TDP MMU's tracepoints");
 	TEST_ASSERT(set("buffer_size_kb", "32768"), "no buffer for the trace");
+	/* Others have guests, too, and the host moves pages of this one. */
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	TEST_ASSERT(set("set_event_pid", pid), "set_event_pid");
 	free_size = has_free_size();
 	pin();
 	run(false);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * More VMs than a CPU with 8 bits has VMIDs, one after the other, again and again:
- * each gets another VMID every time, one that was another VM's.  All have memory
- * at the same address, and none may see what another one has there, nor what was
- * there before its host took the page away.
+ * More VMs than there are VMIDs of 8 bits, one after the other, again and again, so
+ * that most get another one every time.  All have memory at the same address, and
+ * none may see what another one has there, nor what was there before its host took
+ * the page away.  Where VMIDs have 16 bits there is nothing to see.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static void run(int i, int round)
 {
 	struct ucall uc;
 
-	/* What had the page's translation is another VMID than that of now. */
+	/* Most likely it is cached by another VMID than the one to come. */
 	if ((i + round) % 3 == 0) {
 		TEST_ASSERT(!madvise(vms[i].mem, getpagesize(), MADV_DONTNEED),
 			    "madvise");
