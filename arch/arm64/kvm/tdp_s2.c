@@ -9,10 +9,10 @@
  */
 #include <mmu/walk.h>
 
+#include <linux/cpufeature.h>
 #include <linux/init.h>
 #include <linux/jump_label.h>
 
-#include <asm/cpufeature.h>
 #include <asm/kvm_mmu.h>
 #include <asm/kvm_pgtable.h>
 #include <asm/tlbflush.h>
