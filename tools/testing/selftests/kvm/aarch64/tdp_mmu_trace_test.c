@@ -39,7 +39,7 @@
 #define PAGES		(BYTES / SZ_4K)
 
 #define S2_VALID	BIT(0)
-#define S2_TYPE	BIT(1)
+#define S2_TYPE		BIT(1)
 #define S2_S2AP_R	BIT(6)
 #define S2_S2AP_W	BIT(7)
 #define S2_AF		BIT(10)
@@ -239,6 +239,7 @@ struct stale {
 
 static struct stale stale[MAX_STALE];
 static int nr_stale;
+
 /* Entries that are invalid until they are made anew, or go. */
 #define MAX_BROKEN	64
 
