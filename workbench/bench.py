@@ -79,25 +79,24 @@ def measure(target, kernel, src, selftests, test, counted):
             lines += (result.console.parent / count.RESULT).read_text().splitlines()
         write_atomic(path, "\n".join(lines) + "\n")
     lines = path.read_text().splitlines()
-    spans = count.spans("\n".join(line for line in lines if not line.startswith("cost,")), target, symbols) if counted else None
-    return cheapest(lines, spans)
+    return cheapest(lines, count.spans((line for line in lines if not COST.match(line)), target, symbols) if counted else None)
 
 
 def _ratio(own, base):
     return f"{own / base:.3f}" if base else "-" if own else "1.000"
 
 
-def _rows(found, value, shown=lambda base: True, digits=1):
-    """A row for each operation: value(cost) a unit with each kernel, and the ratio to the unpatched one."""
+def _rows(found, value, shown):
+    """A row for each operation that is shown(): value(cost) a unit with each kernel, and the ratio to the unpatched one."""
     for key, base in found["unpatched"].items():
         if not shown(base):
             continue
         row = {"memory": key[0], "operation": key[1], "per": base.unit,
-               "unpatched": f"{value(base) / base.number:.{digits}f}"}
+               "unpatched": f"{value(base) / base.number:.1f}"}
         for name, costs in found.items():
             if name != "unpatched":
                 ratio = "ratio" if name == "patched" else f"ratio of {name}"
-                row |= {name: f"{value(costs[key]) / base.number:.{digits}f}", ratio: _ratio(value(costs[key]), value(base))}
+                row |= {name: f"{value(costs[key]) / base.number:.1f}", ratio: _ratio(value(costs[key]), value(base))}
         yield row
 
 
@@ -114,8 +113,8 @@ def tables(target, found, counted):
     """(title, rows) of each table that there is of a target."""
     rows = list(_rows(found, lambda c: c.instructions, lambda c: c.instructions))
     slower = [row for row in rows if float(row["ratio"]) > 1]
-    yield (f"{'instructions' if counted else 'ticks of the clock'}; {len(slower)} of {len(rows)} operations cost more than with the unpatched kernel"
-           + (": the first rows" if slower else ""), slower + [row for row in rows if row not in slower])
+    yield (f"{'instructions' if counted else 'ticks of the clock'}; {len(slower)} of {len(rows)} operations cost more"
+           " than with the unpatched kernel" + (": the first rows" if slower else ""), slower + [row for row in rows if row not in slower])
     if not counted:
         return
     yield (f"instructions in {count.HANDLER[target.arch]}() alone",
@@ -132,8 +131,8 @@ def flat(target, found):
     """For a CSV: a line for each operation, kernel and thing that was measured."""
     for kernel, costs in found.items():
         for (memory, what), cost in costs.items():
-            common_fields = {"target": target.name, "memory": memory, "operation": what, "per": cost.unit,
-                             "number": str(cost.number), "kernel": kernel}
+            row = {"target": target.name, "memory": memory, "operation": what, "per": cost.unit,
+                   "number": str(cost.number), "kernel": kernel}
             values = {"instructions": cost.instructions, "ticks": cost.ticks}
             if span := cost.span:
                 values |= {"faults": span.handled, "instructions in fault handler": span.handler,
@@ -143,7 +142,7 @@ def flat(target, found):
                 values |= {f"TLB of stage 1: {kind}": n for kind, n in sorted(span.stage1.items())}
                 values |= {f"cache: {kind}": n for kind, n in sorted(span.caches.items())}
             for quantity, value in values.items():
-                yield common_fields | {"quantity": quantity, "value": str(value)}
+                yield row | {"quantity": quantity, "value": str(value)}
 
 
 def bench_cmd(args):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from . import initramfs
 from .common import CACHE, die, run, say, stop_group, took, write_atomic
+from .targets import VARIANTS
 
 BOCHSRC = Path(__file__).resolve().parent / "bochsrc.in"
 ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32")
@@ -38,7 +39,7 @@ SLOW_CLOCK = {"ept": 50}
 # A dead kernel ends the emulator; a slow machine is no stall.
 CMDLINE = "panic=-1 oops=panic printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=180"
 _PATIENT = "watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
-CMDLINE_VARIANT = {"lockdep": _PATIENT, "voluntary": _PATIENT, "debug": _PATIENT}
+CMDLINE_VARIANT = {name: _PATIENT for name, (_, fragments) in VARIANTS.items() if "lockdep" in fragments}
 CONSOLE = {
     "npt": "console=ttyS0",
     # Bochs 3.0 (Debian 13) takes no posted-interrupt descriptor at all, so no VM entry succeeds with APICv on.

@@ -103,10 +103,10 @@ def options(target, symbols):
                                 + [f"function={symbols.by_name[name]:x}" for name in wanted])]
 
 
-def spans(text, target, symbols):
+def spans(lines, target, symbols):
     """The spans of a result, in order."""
     found = []
-    for line in text.splitlines():
+    for line in lines:
         kind, *numbers = line.split()
         if kind == "span":
             found.append(Span(int(numbers[0])))

@@ -567,8 +567,9 @@ def sections(args):
     """What to do, in order: (name, function of the report and the source)."""
     wanted = getattr(args, "targets", None) or ([*TARGETS] if getattr(args, "long", False) else [*PSEUDO, *TARGETS])
     known = known_failures()
+    patterns = getattr(args, "boot", None)
     todo = []
-    for name, functions in PSEUDO.items():
+    for name, functions in () if patterns else PSEUDO.items():
         def run_checks(report, src, name=name, functions=functions):
             for function in functions:
                 start = time.monotonic()
@@ -581,13 +582,11 @@ def sections(args):
         if name in wanted:
             todo.append((name, run_checks))
     plan = [item for item in (LONG if getattr(args, "long", False) else PLAN) if item.target in wanted]
-    patterns = getattr(args, "boot", None)
     if patterns:
         for pattern in patterns:
             if not any(fnmatch.fnmatch(item.name, pattern) for item in plan):
                 die(f"no boot {pattern!r} in this plan: there are {', '.join(item.name for item in plan)}", status=2)
         plan = [item for item in plan if any(fnmatch.fnmatch(item.name, p) for p in patterns)]
-        todo = []
     for item in plan:
         todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
     return todo
