@@ -26,6 +26,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -763,6 +764,26 @@ static void report_leaks(void)
 	free(text);
 }
 
+/*
+ * A VM for as long as the tests run.  The first VM and the end of the last one
+ * patch the scheduler, by the static key preempt_notifier_key.  QEMU before
+ * 8.1, with a thread for each CPU, can keep the old code for good when one CPU
+ * translates it while another patches it (its commit deba78709ae8 mends that):
+ * kvm_sched_in() is not called then, and the vCPU never returns from the guest
+ * that it was not loaded for.
+ */
+static void hold_vm(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (kvm < 0)
+		return;
+	/* Never closed, and of no child: KVM makes it O_CLOEXEC. */
+	if (ioctl(kvm, KVM_CREATE_VM, 0) < 0)
+		say("# no VM to hold: %s", strerror(errno));
+	close(kvm);
+}
+
 static void run_tests(char *list)
 {
 	bool kmemleak = !access(KMEMLEAK, W_OK);
@@ -777,6 +798,8 @@ static void run_tests(char *list)
 	say("# kvm_tdp_fault: %s", have_event ? "present" : "absent");
 	say("# harness: %s", harness ? "kselftest/runner.sh" : "none");
 	say("1..%d", total);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		hold_vm();
 
 	/* What the kernel lost before the tests is not theirs. */
 	if (kmemleak) {
