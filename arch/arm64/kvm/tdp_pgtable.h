@@ -243,6 +243,14 @@ static inline kvm_pfn_t arm64_tdp_pte_pfn(const struct tdp_fmt *fmt,
 
 #define tdp_pte_pfn arm64_tdp_pte_pfn
 
+static inline bool arm64_tdp_pte_alike(const struct tdp_fmt *fmt,
+				       tdp_pte_t leaf, tdp_pte_t pte)
+{
+	return !((leaf ^ pte) & ~arm64_tdp_addr_mask(fmt));
+}
+
+#define tdp_pte_alike arm64_tdp_pte_alike
+
 static inline tdp_pte_t arm64_tdp_pte_split_child(const struct tdp_fmt *fmt,
 						  tdp_pte_t huge, int level,
 						  unsigned int index)

@@ -153,6 +153,14 @@ static inline kvm_pfn_t riscv_tdp_pte_pfn(const struct tdp_fmt *fmt,
 
 #define tdp_pte_pfn riscv_tdp_pte_pfn
 
+static inline bool riscv_tdp_pte_alike(const struct tdp_fmt *fmt,
+				       tdp_pte_t leaf, tdp_pte_t pte)
+{
+	return !((leaf ^ pte) & ~RISCV_TDP_PFN);
+}
+
+#define tdp_pte_alike riscv_tdp_pte_alike
+
 static inline u64 riscv_tdp_pte_table_phys(const struct tdp_fmt *fmt,
 					   tdp_pte_t pte)
 {

@@ -205,6 +205,14 @@ static inline kvm_pfn_t x86_tdp_pte_pfn(const struct tdp_fmt *fmt,
 
 #define tdp_pte_pfn x86_tdp_pte_pfn
 
+static inline bool x86_tdp_pte_alike(const struct tdp_fmt *fmt,
+				     tdp_pte_t leaf, tdp_pte_t pte)
+{
+	return !((leaf ^ pte) & ~fmt->addr);
+}
+
+#define tdp_pte_alike x86_tdp_pte_alike
+
 /* Does hardware keep the accessed and dirty bits of this leaf? */
 static inline bool x86_tdp_pte_hw_ad(const struct tdp_fmt *fmt, tdp_pte_t pte)
 {

@@ -519,6 +519,47 @@ static void test_queries(void)
 	for_all_leaves(check_queries);
 }
 
+/* Formats may offer to compare; who does tells all apart but addresses. */
+static void test_alike(void)
+{
+	tdp_pte_t a[MAX_LEAVES], b[MAX_LEAVES], other[4];
+	u64 at[MAX_BOUNDARIES], bits;
+	unsigned int i, j, nr, nr_at;
+	int level;
+
+	if (!tdp_pte_alike(fmt, model_leaf_base(1), model_leaf_base(1)))
+		test_skip("compares nothing");
+
+	other[0] = tdp_pte_none(fmt);
+	other[1] = tdp_pte_frozen(fmt);
+	other[2] = tdp_pte_broken(fmt);
+	other[3] = model_annotated(rnd(-1ull));
+	for (level = 1; level <= max_leaf_level(); level++) {
+		nr = all_leaves(level, random_pfn(level), a);
+		all_leaves(level, random_pfn(level), b);
+		for (i = 0; i < nr; i++) {
+			for (j = 0; j < nr; j++)
+				CHECK(tdp_pte_alike(fmt, a[i], b[j]) == (i == j),
+				      "%llx and %llx at level %d", (u64)a[i],
+				      (u64)b[j], level);
+			for (j = 0; j < ARRAY_SIZE(other); j++)
+				CHECK(!tdp_pte_alike(fmt, a[i], other[j]));
+			if (level > 1)
+				CHECK(!tdp_pte_alike(fmt, a[i],
+						     tdp_pte_make_table(fmt, 0, 0)));
+		}
+		for (bits = model_attr_bits(); bits; bits &= bits - 1)
+			CHECK(!tdp_pte_alike(fmt, a[0], a[0] ^ (bits & -bits)));
+
+		nr_at = boundaries(PAGE_SHIFT + model_shift(level), at);
+		for (j = 0; j < nr_at; j++) {
+			all_leaves(level, at[j] >> PAGE_SHIFT, b);
+			CHECK(tdp_pte_alike(fmt, a[0], b[0]), "%llx and %llx",
+			      (u64)a[0], (u64)b[0]);
+		}
+	}
+}
+
 static void check_mkold(tdp_pte_t pte, int level)
 {
 	tdp_pte_t old = tdp_pte_mkold(fmt, pte);
@@ -728,6 +769,7 @@ const struct test format_tests[] = {
 	{ "format_downgrades", test_downgrades },
 	{ "format_split_child", test_split_child },
 	{ "format_queries", test_queries },
+	{ "format_alike", test_alike },
 	{ "format_mkold", test_mkold },
 	{ "format_mkyoung", test_mkyoung },
 	{ "format_mkwrite", test_mkwrite },

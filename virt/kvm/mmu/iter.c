@@ -5,16 +5,12 @@
 #include "iter.h"
 
 /**
- * tdp_iter_advance() - Go to the next entry
+ * __tdp_iter_advance() - Go to the next entry, wherever it is
  * @iter: a walk that is not over
  *
- * Down if the current entry is a table now, else forward in its table, or else
- * in one of those above.
- *
- * Context: RCU read-side critical section, the same as since the walk last
- *	    stood on the root.
+ * The part of tdp_iter_advance() that is not inline.
  */
-void tdp_iter_advance(struct tdp_iter *iter)
+void __tdp_iter_advance(struct tdp_iter *iter)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	int root_level;
@@ -31,6 +27,10 @@ void tdp_iter_advance(struct tdp_iter *iter)
 
 	if (iter->level > iter->min_level && tdp_iter_kind(iter) == TDP_TABLE) {
 		tdp_iter_enter(iter);
+		if (iter->level == 1)
+			iter->stop = min(iter->end,
+					 tdp_gfn_round(fmt, iter->gfn, 2) +
+					 tdp_span(fmt, 2));
 		return;
 	}
 

@@ -10,6 +10,8 @@
  * @next: every gfn of the walk below this one is done with; the entry at the
  *	  iterator's position covers it or starts there
  * @end: first gfn behind the walk
+ * @stop: in a table of level 1, first gfn behind the entries of the walk there;
+ *	  elsewhere not above @gfn
  * @gfn: first gfn that the current entry spans
  * @ptep: the current entry, NULL when the walk is over
  * @old: the current entry's value, loaded once.  All decisions are taken on
@@ -29,6 +31,7 @@ struct tdp_iter {
 	const struct tdp_pgtable *pgt;
 	gfn_t next;
 	gfn_t end;
+	gfn_t stop;
 	gfn_t gfn;
 	tdp_pte_t __rcu *ptep;
 	tdp_pte_t old;
@@ -38,7 +41,7 @@ struct tdp_iter {
 	bool restart;
 };
 
-void tdp_iter_advance(struct tdp_iter *iter);
+void __tdp_iter_advance(struct tdp_iter *iter);
 
 /**
  * tdp_pte_read() - Load an entry once
@@ -99,6 +102,7 @@ static inline void tdp_iter_init(struct tdp_iter *iter,
 	iter->pgt = pgt;
 	iter->next = start;
 	iter->end = min(end, tdp_fmt_end_gfn(pgt->fmt));
+	iter->stop = 0;
 	iter->min_level = min_level;
 	iter->ptep = NULL;
 
@@ -122,6 +126,7 @@ static inline void tdp_iter_start(struct tdp_iter *iter,
 	iter->pgt = pgt;
 	iter->next = gfn;
 	iter->end = gfn + 1;
+	iter->stop = 0;
 	iter->min_level = 1;
 	tdp_iter_load_root(iter);
 }
@@ -154,6 +159,7 @@ static inline void tdp_iter_enter(struct tdp_iter *iter)
 static inline void tdp_iter_restart(struct tdp_iter *iter)
 {
 	iter->restart = true;
+	iter->stop = 0;
 }
 
 /**
@@ -163,7 +169,28 @@ static inline void tdp_iter_restart(struct tdp_iter *iter)
 static inline void tdp_iter_stop(struct tdp_iter *iter)
 {
 	iter->end = iter->next;
-	iter->restart = true;
+	tdp_iter_restart(iter);
+}
+
+/**
+ * tdp_iter_advance() - Go to the next entry
+ * @iter: a walk that is not over
+ *
+ * Down if the current entry is a table now, else forward in its table, or else
+ * in one of those above.
+ *
+ * Context: RCU read-side critical section, the same as since the walk last
+ *	    stood on the root.
+ */
+static inline void tdp_iter_advance(struct tdp_iter *iter)
+{
+	/* Nearly all entries are those of tables of level 1. */
+	if (iter->gfn + 1 < iter->stop) {
+		iter->next = ++iter->gfn;
+		iter->old = tdp_pte_read(++iter->ptep);
+	} else {
+		__tdp_iter_advance(iter);
+	}
 }
 
 /**

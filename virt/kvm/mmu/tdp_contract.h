@@ -384,6 +384,28 @@ static inline bool default_tdp_pte_slotless(const struct tdp_fmt *fmt,
  */
 static inline bool tdp_pte_slotless(const struct tdp_fmt *fmt, tdp_pte_t pte);
 
+#ifndef tdp_pte_alike
+static inline bool default_tdp_pte_alike(const struct tdp_fmt *fmt,
+					 tdp_pte_t leaf, tdp_pte_t pte)
+{
+	return false;
+}
+
+#define tdp_pte_alike default_tdp_pte_alike
+#endif
+
+/**
+ * tdp_pte_alike() - Do two entries differ in nothing but what they map?
+ * @fmt: the format
+ * @leaf: a TDP_LEAF
+ * @pte: an entry of any kind, at the same level
+ *
+ * Return: true only if @pte is a TDP_LEAF, too, and all that the functions here
+ * say of the two is the same, except for tdp_pte_pfn().
+ */
+static inline bool tdp_pte_alike(const struct tdp_fmt *fmt, tdp_pte_t leaf,
+				 tdp_pte_t pte);
+
 #ifndef tdp_pte_consistent
 static inline bool default_tdp_pte_consistent(const struct tdp_fmt *fmt,
 					      tdp_pte_t pte, int level)

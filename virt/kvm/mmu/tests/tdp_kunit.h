@@ -12,7 +12,7 @@
 #define TDP_KUNIT_NAME(name) \
 	CONCATENATE(CONCATENATE(TDP_KUNIT_FORMAT, _kunit_), name)
 
-#define tdp_iter_advance	TDP_KUNIT_NAME(tdp_iter_advance)
+#define __tdp_iter_advance	TDP_KUNIT_NAME(__tdp_iter_advance)
 #define tdp_iter_link		TDP_KUNIT_NAME(tdp_iter_link)
 #define tdp_iter_set		TDP_KUNIT_NAME(tdp_iter_set)
 #define tdp_iter_split		TDP_KUNIT_NAME(tdp_iter_split)
