@@ -173,6 +173,17 @@ static inline void tdp_iter_stop(struct tdp_iter *iter)
 }
 
 /**
+ * tdp_iter_goes_on() - Does an entry of the walk follow in a table of level 1?
+ * @iter: a walk that is not over
+ *
+ * False if the walk has to restart, and where a root is of level 1.
+ */
+static inline bool tdp_iter_goes_on(const struct tdp_iter *iter)
+{
+	return iter->gfn + 1 < iter->stop;
+}
+
+/**
  * tdp_iter_advance() - Go to the next entry
  * @iter: a walk that is not over
  *
@@ -184,8 +195,8 @@ static inline void tdp_iter_stop(struct tdp_iter *iter)
  */
 static inline void tdp_iter_advance(struct tdp_iter *iter)
 {
-	/* Nearly all entries are those of tables of level 1. */
-	if (iter->gfn + 1 < iter->stop) {
+	/* Nearly all steps. */
+	if (tdp_iter_goes_on(iter)) {
 		iter->next = ++iter->gfn;
 		iter->old = tdp_pte_read(++iter->ptep);
 	} else {

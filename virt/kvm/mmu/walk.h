@@ -96,9 +96,10 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 	 * whether one waits.
 	 *
 	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
-	 * every entry: a table's worth of entries bounds the hold as well.
+	 * every entry: two tables' worth of entries bounds the hold as well.
 	 */
-	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
+	return !tdp_iter_goes_on(&walk->iter) &&
+	       done >= tdp_span(walk->root->pgt.fmt, 2) &&
 	       (IS_ENABLED(CONFIG_PREEMPT_RT) ||
 		rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock));
 }
