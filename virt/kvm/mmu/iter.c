@@ -26,11 +26,11 @@ void __tdp_iter_advance(struct tdp_iter *iter)
 	}
 
 	if (iter->level > iter->min_level && tdp_iter_kind(iter) == TDP_TABLE) {
+		gfn_t end = iter->gfn + tdp_span(fmt, iter->level);
+
 		tdp_iter_enter(iter);
-		if (iter->level == 1)
-			iter->stop = min(iter->end,
-					 tdp_gfn_round(fmt, iter->gfn, 2) +
-					 tdp_span(fmt, 2));
+		if (iter->level == iter->min_level)
+			iter->stop = min(iter->end, end);
 		return;
 	}
 

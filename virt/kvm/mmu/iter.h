@@ -10,8 +10,9 @@
  * @next: every gfn of the walk below this one is done with; the entry at the
  *	  iterator's position covers it or starts there
  * @end: first gfn behind the walk
- * @stop: in a table of level 1, first gfn behind the entries of the walk there;
+ * @stop: in a table of @min_level, first gfn behind the entries of the walk there;
  *	  elsewhere not above @gfn
+ * @step: gfns that an entry of @min_level spans
  * @gfn: first gfn that the current entry spans
  * @ptep: the current entry, NULL when the walk is over
  * @old: the current entry's value, loaded once.  All decisions are taken on
@@ -32,6 +33,7 @@ struct tdp_iter {
 	gfn_t next;
 	gfn_t end;
 	gfn_t stop;
+	gfn_t step;
 	gfn_t gfn;
 	tdp_pte_t __rcu *ptep;
 	tdp_pte_t old;
@@ -103,6 +105,7 @@ static inline void tdp_iter_init(struct tdp_iter *iter,
 	iter->next = start;
 	iter->end = min(end, tdp_fmt_end_gfn(pgt->fmt));
 	iter->stop = 0;
+	iter->step = tdp_span(pgt->fmt, min_level);
 	iter->min_level = min_level;
 	iter->ptep = NULL;
 
@@ -127,6 +130,7 @@ static inline void tdp_iter_start(struct tdp_iter *iter,
 	iter->next = gfn;
 	iter->end = gfn + 1;
 	iter->stop = 0;
+	iter->step = 1;
 	iter->min_level = 1;
 	tdp_iter_load_root(iter);
 }
@@ -173,14 +177,14 @@ static inline void tdp_iter_stop(struct tdp_iter *iter)
 }
 
 /**
- * tdp_iter_goes_on() - Does an entry of the walk follow in a table of level 1?
+ * tdp_iter_goes_on() - Does an entry of the walk follow in a lowest table?
  * @iter: a walk that is not over
  *
- * False if the walk has to restart, and where a root is of level 1.
+ * False if the walk has to restart, and where the root is a lowest table.
  */
 static inline bool tdp_iter_goes_on(const struct tdp_iter *iter)
 {
-	return iter->gfn + 1 < iter->stop;
+	return iter->gfn + iter->step < iter->stop;
 }
 
 /**
@@ -197,7 +201,8 @@ static inline void tdp_iter_advance(struct tdp_iter *iter)
 {
 	/* Nearly all steps. */
 	if (tdp_iter_goes_on(iter)) {
-		iter->next = ++iter->gfn;
+		iter->gfn += iter->step;
+		iter->next = iter->gfn;
 		iter->old = tdp_pte_read(++iter->ptep);
 	} else {
 		__tdp_iter_advance(iter);

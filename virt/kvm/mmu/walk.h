@@ -98,7 +98,7 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
 	 * every entry: two tables' worth of entries bounds the hold as well.
 	 */
-	return !tdp_iter_goes_on(&walk->iter) &&
+	return (walk->iter.level > 1 || !tdp_iter_goes_on(&walk->iter)) &&
 	       done >= tdp_span(walk->root->pgt.fmt, 2) &&
 	       (IS_ENABLED(CONFIG_PREEMPT_RT) ||
 		rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock));
