@@ -4,6 +4,17 @@
  */
 #include "iter.h"
 
+/* Find out how far the walk goes on in a lowest table. */
+static void tdp_iter_go_on(struct tdp_iter *iter)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	gfn_t end = tdp_gfn_round(fmt, iter->gfn, iter->level + 1) +
+		    tdp_span(fmt, iter->level + 1);
+
+	iter->step = tdp_span(fmt, iter->level);
+	iter->last = tdp_gfn_round(fmt, min(iter->end, end) - 1, iter->level);
+}
+
 /**
  * __tdp_iter_advance() - Go to the next entry, wherever it is
  * @iter: a walk that is not over
@@ -26,11 +37,7 @@ void __tdp_iter_advance(struct tdp_iter *iter)
 	}
 
 	if (iter->level > iter->min_level && tdp_iter_kind(iter) == TDP_TABLE) {
-		gfn_t end = iter->gfn + tdp_span(fmt, iter->level);
-
 		tdp_iter_enter(iter);
-		if (iter->level == iter->min_level)
-			iter->stop = min(iter->end, end);
 		return;
 	}
 
@@ -44,6 +51,8 @@ void __tdp_iter_advance(struct tdp_iter *iter)
 		iter->gfn = iter->next;
 		iter->ptep++;
 		iter->old = tdp_pte_read(iter->ptep);
+		if (iter->level == iter->min_level)
+			tdp_iter_go_on(iter);
 		return;
 	}
 

@@ -10,9 +10,9 @@
  * @next: every gfn of the walk below this one is done with; the entry at the
  *	  iterator's position covers it or starts there
  * @end: first gfn behind the walk
- * @stop: in a table of @min_level, first gfn behind the entries of the walk there;
- *	  elsewhere not above @gfn
- * @step: gfns that an entry of @min_level spans
+ * @last: in a table of @min_level, from its second entry on: first gfn that the
+ *	  last entry spans which the walk visits there; elsewhere not above @gfn
+ * @step: gfns that an entry of @min_level spans, if @last is not 0
  * @gfn: first gfn that the current entry spans
  * @ptep: the current entry, NULL when the walk is over
  * @old: the current entry's value, loaded once.  All decisions are taken on
@@ -32,7 +32,7 @@ struct tdp_iter {
 	const struct tdp_pgtable *pgt;
 	gfn_t next;
 	gfn_t end;
-	gfn_t stop;
+	gfn_t last;
 	gfn_t step;
 	gfn_t gfn;
 	tdp_pte_t __rcu *ptep;
@@ -104,8 +104,7 @@ static inline void tdp_iter_init(struct tdp_iter *iter,
 	iter->pgt = pgt;
 	iter->next = start;
 	iter->end = min(end, tdp_fmt_end_gfn(pgt->fmt));
-	iter->stop = 0;
-	iter->step = tdp_span(pgt->fmt, min_level);
+	iter->last = 0;
 	iter->min_level = min_level;
 	iter->ptep = NULL;
 
@@ -129,8 +128,7 @@ static inline void tdp_iter_start(struct tdp_iter *iter,
 	iter->pgt = pgt;
 	iter->next = gfn;
 	iter->end = gfn + 1;
-	iter->stop = 0;
-	iter->step = 1;
+	iter->last = 0;
 	iter->min_level = 1;
 	tdp_iter_load_root(iter);
 }
@@ -163,7 +161,7 @@ static inline void tdp_iter_enter(struct tdp_iter *iter)
 static inline void tdp_iter_restart(struct tdp_iter *iter)
 {
 	iter->restart = true;
-	iter->stop = 0;
+	iter->last = 0;
 }
 
 /**
@@ -177,14 +175,14 @@ static inline void tdp_iter_stop(struct tdp_iter *iter)
 }
 
 /**
- * tdp_iter_goes_on() - Does an entry of the walk follow in a lowest table?
+ * tdp_iter_goes_on() - Is the next step one to the next entry of a lowest table?
  * @iter: a walk that is not over
  *
- * False if the walk has to restart, and where the root is a lowest table.
+ * False also for the first step in a table.
  */
 static inline bool tdp_iter_goes_on(const struct tdp_iter *iter)
 {
-	return iter->gfn + iter->step < iter->stop;
+	return iter->gfn < iter->last;
 }
 
 /**

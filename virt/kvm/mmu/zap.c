@@ -61,8 +61,7 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
-	int level = 2, min_level = 1;
-	gfn_t first;
+	int level = 2;
 
 	trace_kvm_tdp_zap(root->as_id, start, end, mode == TDP_EXCLUSIVE,
 			  root->invalid);
@@ -75,17 +74,22 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	    tdp_fmt_leaf_allowed(fmt, 3))
 		level = 3;
 
+	/* The first pass is due even if no table lies in the range. */
+	kvm_tdp_zap_pass(root, start, end, mode, may_yield, level, 1);
+	if (end - start < tdp_span(fmt, 2) && end < tdp_fmt_end_gfn(fmt))
+		return;
 	end = min(end, tdp_fmt_end_gfn(fmt));
-	do {
-		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
-				 min_level);
 
-		/* What is smaller than the next pass's tables went before. */
-		min_level = ++level;
-		first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
-				      level);
-	} while (level <= tdp_fmt_root_level(fmt) &&
-		 tdp_entry_end(fmt, first, level) <= end);
+	while (++level <= tdp_fmt_root_level(fmt)) {
+		gfn_t first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
+					    level);
+
+		if (tdp_entry_end(fmt, first, level) > end)
+			break;
+		/* What is smaller than the pass's tables went before. */
+		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
+				 level);
+	}
 }
 
 /**
