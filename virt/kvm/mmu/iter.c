@@ -4,8 +4,11 @@
  */
 #include "iter.h"
 
-/* Find out how far the walk goes on in a lowest table. */
-static void tdp_iter_go_on(struct tdp_iter *iter)
+/*
+ * Find out how far the walk goes on in a lowest table.  Once for each: other steps
+ * shall not save registers for it.
+ */
+static noinline void tdp_iter_go_on(struct tdp_iter *iter)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	gfn_t end = tdp_gfn_round(fmt, iter->gfn, iter->level + 1) +
