@@ -41,6 +41,12 @@ struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
 	/* For root->invalid; the list itself needs RCU. */
 	lockdep_assert_held(&tdp->kvm->mmu_lock);
 
+	/* As nearly always: there is nothing for RCU to protect. */
+	if (prev && rcu_access_pointer(list_next_rcu(pos)) == &tdp->roots) {
+		kvm_tdp_put_root(prev);
+		return NULL;
+	}
+
 	rcu_read_lock();
 	root = list_entry_rcu(pos->next, struct kvm_tdp_root, link);
 	list_for_each_entry_from_rcu(root, &tdp->roots, link) {
