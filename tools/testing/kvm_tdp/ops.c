@@ -499,6 +499,22 @@ void op_log_start(struct mem *mem, bool split, bool all_set)
 	mutex_unlock(&vm.kvm.slots_lock);
 }
 
+static void lock_to_clear(void)
+{
+	if (vm.clear_shared)
+		read_lock(&vm.kvm.mmu_lock);
+	else
+		write_lock(&vm.kvm.mmu_lock);
+}
+
+static void unlock_to_clear(void)
+{
+	if (vm.clear_shared)
+		read_unlock(&vm.kvm.mmu_lock);
+	else
+		write_unlock(&vm.kvm.mmu_lock);
+}
+
 /* KVM_CLEAR_DIRTY_LOG; then user space copies what was in it. */
 void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 {
@@ -512,10 +528,9 @@ void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 	for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++)
 		cpu_drain_log(cpu);
 
-	if (vm.clear_shared)
-		read_lock(&kvm->mmu_lock);
-	else
-		write_lock(&kvm->mmu_lock);
+	/* Shared, the lock is for the entries alone. */
+	if (!vm.clear_shared)
+		lock_to_clear();
 	for (bits = mask; bits; bits &= bits - 1) {
 		u8 *dirty = &mem->dirty[gfn - mem->base_gfn + __ffs(bits)];
 
@@ -523,12 +538,11 @@ void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 		if (shared_xchg(dirty, false))
 			cleared |= bits & -bits;
 	}
+	if (vm.clear_shared)
+		lock_to_clear();
 	if (cleared)
 		kvm_tdp_log_masked(MMU, mem->slot, gfn, cleared);
-	if (vm.clear_shared)
-		read_unlock(&kvm->mmu_lock);
-	else
-		write_unlock(&kvm->mmu_lock);
+	unlock_to_clear();
 
 	if (cleared)
 		vm_flush(mem->slot->as_id, gfn + __ffs(cleared),
@@ -572,10 +586,12 @@ int op_split_range(struct mem *mem, gfn_t start, gfn_t end)
 	int r = 0;
 
 	mutex_lock(&vm.kvm.slots_lock);
-	write_lock(&vm.kvm.mmu_lock);
+	lock_to_clear();
 	if (mem->slot)
-		r = kvm_tdp_split_range(MMU, mem->slot, start, end);
-	write_unlock(&vm.kvm.mmu_lock);
+		r = kvm_tdp_split_range(MMU, mem->slot, start, end,
+					vm.clear_shared ? TDP_SHARED :
+							  TDP_EXCLUSIVE);
+	unlock_to_clear();
 	mutex_unlock(&vm.kvm.slots_lock);
 	return r;
 }

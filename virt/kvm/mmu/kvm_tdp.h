@@ -164,7 +164,7 @@ void kvm_tdp_log_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
 			gfn_t gfn, unsigned long mask);
 int kvm_tdp_split_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
 int kvm_tdp_split_range(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
-			gfn_t start, gfn_t end);
+			gfn_t start, gfn_t end, enum tdp_mode mode);
 void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 			  const struct kvm_memory_slot *slot);
 

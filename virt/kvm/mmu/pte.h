@@ -6,17 +6,6 @@
 #include "table.h"
 
 /**
- * enum tdp_mode - who else may change entries at the same time
- * @TDP_SHARED: everyone who holds mmu_lock for read, lockless paths, hardware
- * @TDP_EXCLUSIVE: mmu_lock is held for write: lockless paths and hardware,
- *		   which change volatile bits of leaves and nothing else
- */
-enum tdp_mode {
-	TDP_SHARED,
-	TDP_EXCLUSIVE,
-};
-
-/**
  * struct tdp_change - what a change of an entry means
  * @leaves: by how much it changes the number of leaves at the entry's level
  * @flush: what stale translations it leaves

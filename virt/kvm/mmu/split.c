@@ -110,16 +110,17 @@ int kvm_tdp_split_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
  * @slot: the slot
  * @start: first gfn
  * @end: first gfn behind
+ * @mode: how mmu_lock is held
  *
  * Return: as kvm_tdp_split_slot().
  *
- * Context: slots_lock held, mmu_lock held for write and dropped on the way.
+ * Context: slots_lock held, mmu_lock held and dropped on the way.
  */
 int kvm_tdp_split_range(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
-			gfn_t start, gfn_t end)
+			gfn_t start, gfn_t end, enum tdp_mode mode)
 {
 	/* mmu_lock is dropped: slots, and so roots, must stay nevertheless. */
 	lockdep_assert_held(&tdp->kvm->slots_lock);
 
-	return kvm_tdp_split(tdp, slot, start, end, TDP_EXCLUSIVE);
+	return kvm_tdp_split(tdp, slot, start, end, mode);
 }

@@ -53,4 +53,15 @@ enum tdp_flush {
 	TDP_FLUSH_TABLE,
 };
 
+/**
+ * enum tdp_mode - who else may change entries at the same time
+ * @TDP_SHARED: everyone who holds mmu_lock for read, lockless paths, hardware
+ * @TDP_EXCLUSIVE: mmu_lock is held for write: lockless paths and hardware,
+ *		   which change volatile bits of leaves and nothing else
+ */
+enum tdp_mode {
+	TDP_SHARED,
+	TDP_EXCLUSIVE,
+};
+
 #endif /* __KVM_TDP_TYPES_H */
