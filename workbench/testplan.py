@@ -52,6 +52,8 @@ CORE = """
 NPT = CORE + """
     dirty_log_test -M dirty-log -i 3 -I 10
     dirty_log_test -M dirty-ring -i 3 -I 10
+    dirty_log_copy_test
+    dirty_log_copy_test -s anonymous_thp
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp -e
     dirty_log_perf_test -b 16M -v 2 -g
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
@@ -96,6 +98,7 @@ EPT = """
     demand_paging_test -b 4M -v 2
     demand_paging_test -b 4M -u MISSING -v 1
     demand_paging_test -b 2M -u MISSING -v 2
+    dirty_log_copy_test -b 2M -v 1 -r 20
     dirty_log_perf_test -b 4M -v 1
     dirty_log_perf_test -b 4M -v 1 -s anonymous_thp
     kvm_page_table_test -b 4M -v 1
@@ -124,6 +127,8 @@ ARM64 = """
     demand_paging_test -m 0 -b 4M -u MISSING -v 4
     kvm_page_table_test -m 0 -b 16M -v 2
     kvm_page_table_test -m 0 -b 16M -v 2 -s anonymous_thp
+    dirty_log_copy_test
+    dirty_log_copy_test -s anonymous_thp
     dirty_log_perf_test -m 0 -b 16M -v 2
     access_tracking_perf_test -m 0 -b 8M -v 2
     dirty_log_perf_test -m 0 -b 16M -v 2 -s anonymous_thp
@@ -137,6 +142,7 @@ ARM64_OLD = """
     demand_paging_test -m 6 -b 16M -v 2
     demand_paging_test -m 6 -b 4M -u MISSING -v 2
     kvm_page_table_test -m 6 -b 16M -v 2 -s anonymous_thp
+    dirty_log_copy_test -b 8M -r 40
     dirty_log_perf_test -m 6 -b 16M -v 2 -s anonymous_thp
     access_tracking_perf_test -m 6 -b 8M -v 2
     tdp_mmu_trace_test
@@ -192,6 +198,7 @@ RISCV = """
 # Shadow paging: with TDP but not the common MMU, and without TDP.
 SHADOW = """
     demand_paging_test -b 8M -v 2
+    dirty_log_copy_test -b 8M -r 40
     dirty_log_perf_test -b 8M -v 2
     dirty_log_perf_test -b 8M -v 2 -s anonymous_thp
     kvm_page_table_test -b 16M -v 2

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __KVM_DIRTY_LOG_H
+#define __KVM_DIRTY_LOG_H
+
+#include <linux/kvm_host.h>
+
+#include "kvm_mm.h"
+
+/**
+ * struct kvm_log_clear - pages leave the dirty log, and are to come back to it
+ * @kvm: the VM
+ * @start: first gfn of those whose flush is owed
+ * @end: first gfn behind; nothing is owed if it is 0
+ *
+ * In this order: the caller clears bits of the log, kvm_log_clear_pages() lets
+ * the log see the next write to these pages, kvm_log_clear_flush() lets no CPU
+ * write past it.  Only then may user space read the pages.
+ */
+struct kvm_log_clear {
+	struct kvm *kvm;
+	gfn_t start;
+	gfn_t end;
+};
+
+static inline void kvm_log_clear_init(struct kvm_log_clear *clear,
+				      struct kvm *kvm)
+{
+	*clear = (struct kvm_log_clear) { .kvm = kvm };
+}
+
+#ifdef CONFIG_KVM_MMU_SHARED_LOG
+
+void kvm_log_clear_lock(struct kvm_log_clear *clear);
+void kvm_log_clear_pages(struct kvm_log_clear *clear,
+			 struct kvm_memory_slot *slot, gfn_t offset,
+			 unsigned long mask);
+void kvm_log_clear_unlock(struct kvm_log_clear *clear);
+void kvm_log_clear_flush(struct kvm_log_clear *clear,
+			 const struct kvm_memory_slot *slot);
+
+#elif defined(CONFIG_KVM_GENERIC_DIRTYLOG_READ_PROTECT)
+
+static inline void kvm_log_clear_lock(struct kvm_log_clear *clear)
+{
+	KVM_MMU_LOCK(clear->kvm);
+}
+
+static inline void kvm_log_clear_pages(struct kvm_log_clear *clear,
+				       struct kvm_memory_slot *slot,
+				       gfn_t offset, unsigned long mask)
+{
+	clear->end = slot->base_gfn + slot->npages;
+	kvm_arch_mmu_enable_log_dirty_pt_masked(clear->kvm, slot, offset, mask);
+}
+
+static inline void kvm_log_clear_unlock(struct kvm_log_clear *clear)
+{
+	KVM_MMU_UNLOCK(clear->kvm);
+}
+
+static inline void kvm_log_clear_flush(struct kvm_log_clear *clear,
+				       const struct kvm_memory_slot *slot)
+{
+	if (!clear->end)
+		return;
+	if (slot)
+		kvm_flush_remote_tlbs_memslot(clear->kvm, slot);
+	else
+		kvm_flush_remote_tlbs(clear->kvm);
+}
+
+#endif /* CONFIG_KVM_GENERIC_DIRTYLOG_READ_PROTECT */
+
+#endif /* __KVM_DIRTY_LOG_H */
