@@ -291,8 +291,8 @@ LOCKS = """
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
     access_tracking_perf_test -b 8M -v 2
 """
-# What vCPUs do, starting and stopping a log, and aging do without it. Clearing a log and unmapping are common code's.
-LOCKLESS = re.compile(r"kvm_handle_guest_abort|kvm_mmu_page_fault|kvm_arch_commit_memory_region"
+# What vCPUs do, starting, clearing and stopping a log, and aging do without it. Unmapping is common code's.
+LOCKLESS = re.compile(r"kvm_handle_guest_abort|kvm_mmu_page_fault|kvm_arch_commit_memory_region|kvm_log_clear"
                       r"|kvm_mmu_notifier_(?:test|clear|clear_flush)_young")
 UNMAPPING = re.compile(r"kvm_mmu_notifier_invalidate_range|kvm_mmu_change_mmu_pages")
 
