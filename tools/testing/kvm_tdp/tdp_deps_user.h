@@ -34,7 +34,7 @@ typedef u64 kvm_pfn_t;
 #define __must_check		__attribute__((__warn_unused_result__))
 #define __rcu
 #define __uninitialized
-#define noinline __attribute__((noinline))
+#define noinline	__attribute__((__noinline__))
 #define __printf(fmt, args)	__attribute__((__format__(__printf__, fmt, args)))
 #define __weak			__attribute__((__weak__))
 #define fallthrough		__attribute__((__fallthrough__))

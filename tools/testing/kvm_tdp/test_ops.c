@@ -408,6 +408,7 @@ static void one_table_at_a_time(void)
 static void test_bounds(void)
 {
 	struct mem *mem = &vm.mem[0];
+	unsigned int splits;
 	gfn_t gfn, step, span;
 
 	set_up(false);
@@ -428,6 +429,23 @@ static void test_bounds(void)
 	op_log_start(mem, false, false);
 	CHECK(nr_yields >= mem->npages / span / 2, "%u yields", nr_yields);
 	test_contended = false;
+
+	/* A split takes its time: who waits gets the lock after each. */
+	if (max_leaf_level() > 1) {
+		mem->max_level = 2;
+		op_log_stop(mem);
+		op_zap(0, tdp_fmt_end_gfn(fmt));
+		for (gfn = 0; gfn < mem->npages; gfn += step)
+			op_fault(&vm.cpus[0], mem->base_gfn + gfn, TEST_W, false);
+		tables_before = atomic64_read(&vm.kvm.tdp.nr_tables);
+		nr_yields = 0;
+		test_contended = true;
+		op_split(mem);
+		test_contended = false;
+		splits = atomic64_read(&vm.kvm.tdp.nr_tables) - tables_before;
+		CHECK(nr_yields + 1 >= splits, "%u yields for %u splits",
+		      nr_yields, splits);
+	}
 
 	test_resched = true;
 	tables_before = atomic64_read(&vm.kvm.tdp.nr_tables);

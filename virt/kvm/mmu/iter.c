@@ -5,10 +5,11 @@
 #include "iter.h"
 
 /*
- * Find out how far the walk goes on in a lowest table.  Once for each: other steps
- * shall not save registers for it.
+ * Find out how far the walk goes on in a lowest table, or in a part of a root that
+ * is larger than other tables: walks that yield rely on its end.  Done once for
+ * each: other steps shall not save registers for it.
  */
-static noinline void tdp_iter_go_on(struct tdp_iter *iter)
+static noinline void tdp_iter_find_last(struct tdp_iter *iter)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	gfn_t end = tdp_gfn_round(fmt, iter->gfn, iter->level + 1) +
@@ -55,7 +56,7 @@ void __tdp_iter_advance(struct tdp_iter *iter)
 		iter->ptep++;
 		iter->old = tdp_pte_read(iter->ptep);
 		if (iter->level == iter->min_level)
-			tdp_iter_go_on(iter);
+			tdp_iter_find_last(iter);
 		return;
 	}
 

@@ -10,8 +10,8 @@
  * @next: every gfn of the walk below this one is done with; the entry at the
  *	  iterator's position covers it or starts there
  * @end: first gfn behind the walk
- * @last: in a table of @min_level, from its second entry on: first gfn that the
- *	  last entry spans which the walk visits there; elsewhere not above @gfn
+ * @last: up to where steps in a table of @min_level are only steps: first gfn
+ *	  that the last such entry spans.  Elsewhere not above @gfn
  * @step: gfns that an entry of @min_level spans, if @last is not 0
  * @gfn: first gfn that the current entry spans
  * @ptep: the current entry, NULL when the walk is over
@@ -175,10 +175,10 @@ static inline void tdp_iter_stop(struct tdp_iter *iter)
 }
 
 /**
- * tdp_iter_goes_on() - Is the next step one to the next entry of a lowest table?
+ * tdp_iter_goes_on() - Is the next step known to be one in a lowest table?
  * @iter: a walk that is not over
  *
- * False also for the first step in a table.
+ * Not known for the first step in a table, and not so after tdp_iter_restart().
  */
 static inline bool tdp_iter_goes_on(const struct tdp_iter *iter)
 {

@@ -22,13 +22,13 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
 			 int level, struct kvm_tdp_parts *parts)
 {
 	unsigned int i, nr = tdp_fmt_nr_entries(fmt, level);
-	bool leaf = false;	/* parts->part is one of this table */
+	bool seen = false;	/* parts->part is of this table */
 
 	for (i = 0; i < nr; i++) {
 		tdp_pte_t pte = tdp_pte_read(table + i);
 
 		/* Most are like the one before: nothing new. */
-		if (leaf && tdp_pte_alike(fmt, parts->part, pte))
+		if (seen && tdp_pte_alike(fmt, parts->part, pte))
 			continue;
 
 		switch (tdp_pte_kind(fmt, pte, level)) {
@@ -40,10 +40,10 @@ static void kvm_tdp_scan(const struct tdp_fmt *fmt, tdp_pte_t __rcu *table,
 		case TDP_TABLE:
 			kvm_tdp_scan(fmt, tdp_pte_table(fmt, pte), level - 1,
 				     parts);
-			leaf = false;
+			seen = false;
 			break;
 		case TDP_LEAF:
-			leaf = true;
+			seen = true;
 			parts->part = pte;
 			parts->found = true;
 			parts->young |= tdp_pte_young(fmt, pte);

@@ -29,7 +29,7 @@ static inline int tdp_fmt_root_level(const struct tdp_fmt *fmt);
 /**
  * tdp_fmt_level_shift() - Base 2 logarithm of what an entry spans
  * @fmt: the format
- * @level: level of the entry
+ * @level: level of the entry, or one above the root
  *
  * Return: the shift that turns an entry's index into gfns.
  */
@@ -400,8 +400,8 @@ static inline bool default_tdp_pte_alike(const struct tdp_fmt *fmt,
  * @leaf: a TDP_LEAF
  * @pte: an entry of any kind, at the same level
  *
- * Return: true only if @pte is a TDP_LEAF, too, and all that the functions here
- * say of the two is the same, except for tdp_pte_pfn().
+ * Return: true only if @pte is a TDP_LEAF, too, and has the same permissions, state
+ * and attributes.  false is right in any case.
  */
 static inline bool tdp_pte_alike(const struct tdp_fmt *fmt, tdp_pte_t leaf,
 				 tdp_pte_t pte);

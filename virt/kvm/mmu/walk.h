@@ -96,7 +96,9 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 	 * whether one waits.
 	 *
 	 * Yielding costs a flush, so do not let faulting vCPUs stop a writer at
-	 * every entry: two tables' worth of entries bounds the hold as well.
+	 * every entry.  Looked at where a table of level 1 begins or ends, and
+	 * at each entry above: at least one table's worth, so that less than
+	 * two bound the hold.
 	 */
 	return (walk->iter.level > 1 || !tdp_iter_goes_on(&walk->iter)) &&
 	       done >= tdp_span(walk->root->pgt.fmt, 2) &&

@@ -142,9 +142,9 @@ static inline void list_del_rcu(struct list_head *entry)
 struct list_head *test_rcu_next(struct list_head **next);
 
 /* To look where it leads, and go there not. */
-#define list_next_rcu(list)	(&(list)->next)
+#define list_next_rcu(list)	((list)->next)
 #define rcu_access_pointer(ptr) \
-	({ sched_point("end of list", 0, 0); __atomic_load_n(ptr, __ATOMIC_RELAXED); })
+	({ sched_point("look at pointer", 0, 0); __atomic_load_n(&(ptr), __ATOMIC_RELAXED); })
 
 #define list_entry_rcu(ptr, type, member) \
 	list_entry(test_rcu_next(&(ptr)), type, member)

@@ -91,7 +91,9 @@ static void copy_pages(struct copy *c, const unsigned long *pages)
 {
 	size_t page;
 
-	for_each_set_bit(page, pages, nr_pages) {
+	for (page = 0; page < nr_pages; page++) {
+		if (!test_bit(page, pages))
+			continue;
 		memcpy(c->copy + page * page_size, c->memory + page * page_size,
 		       page_size);
 		c->copied++;
