@@ -172,8 +172,7 @@ static void run_test(enum mode mode)
 	size_t page;
 	int i;
 
-	c.vm = __vm_create_with_vcpus(VM_SHAPE_DEFAULT, nr_vcpus, nr_pages,
-				      guest_code, c.vcpus);
+	c.vm = __vm_create(VM_SHAPE_DEFAULT, nr_vcpus, nr_pages);
 	TEST_ASSERT(c.vm->page_size == page_size, "pages of %u bytes",
 		    c.vm->page_size);
 	if (mode == RING)
@@ -184,6 +183,8 @@ static void run_test(enum mode mode)
 			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE |
 			      (mode == CLEAR_ALL_SET ? KVM_DIRTY_LOG_INITIALLY_SET :
 						       0));
+	for (i = 0; i < nr_vcpus; i++)
+		c.vcpus[i] = vm_vcpu_add(c.vm, i, guest_code);
 	vm_userspace_mem_region_add(c.vm, backing, TEST_ADDR, TEST_SLOT,
 				    nr_pages, 0);
 	virt_map(c.vm, TEST_ADDR, TEST_ADDR, nr_pages);
@@ -210,8 +211,10 @@ static void run_test(enum mode mode)
 	usleep(20000);
 	vm_mem_region_set_flags(c.vm, TEST_SLOT, KVM_MEM_LOG_DIRTY_PAGES);
 	memcpy(c.copy, c.memory, nr_pages * page_size);
-	for (i = 0; i < rounds; i++)
+	for (i = 0; i < rounds; i++) {
+		usleep(1000);
 		copy_dirty(&c, mode, false);
+	}
 
 	guest_stop = true;
 	sync_global_to_guest(c.vm, guest_stop);
