@@ -28,6 +28,9 @@
 #define TEST_ADDR	0xc0000000ul
 #define MAX_VCPUS	8
 #define RING_ENTRIES	4096
+/* What a vCPU writes to at a time: pages, and how often. */
+#define WINDOW		8
+#define WINDOW_WRITES	2048
 
 enum mode { GET, CLEAR, CLEAR_ALL_SET, RING, NR_MODES };
 
@@ -43,18 +46,20 @@ static size_t nr_pages, page_size;
 static uint64_t guest_pages, guest_page_size;
 static bool guest_stop;
 
+/*
+ * Write to some pages for a while, then leave them for others: where a vCPU goes
+ * on writing to a page the log makes good what it missed.
+ */
 static void guest_code(uint64_t id)
 {
-	uint64_t seed = id, count = 0;
+	uint64_t first = id * guest_pages / MAX_VCPUS, count = 0, page;
 
 	while (!READ_ONCE(guest_stop)) {
-		uint64_t page;
-
-		/* Knuth's MMIX generator: its upper bits are good. */
-		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-		page = (seed >> 33) % guest_pages;
+		page = (first + count % WINDOW) % guest_pages;
 		WRITE_ONCE(*(uint64_t *)(TEST_ADDR + page * guest_page_size +
 					 id * 8), ++count);
+		if (!(count % WINDOW_WRITES))
+			first += WINDOW;
 	}
 	GUEST_DONE();
 }
