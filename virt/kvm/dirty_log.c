@@ -79,12 +79,12 @@ void kvm_log_clear_pages(struct kvm_log_clear *clear,
 /**
  * kvm_log_clear_flush() - Let no CPU write past the log
  * @clear: the debt; paid on return
- * @slot: the memslot of all pages, NULL if there are more
+ *
+ * The span of the pages may be most of memory if they are of more memslots.
  *
  * Context: slots_lock held since the first page.
  */
-void kvm_log_clear_flush(struct kvm_log_clear *clear,
-			 const struct kvm_memory_slot *slot)
+void kvm_log_clear_flush(struct kvm_log_clear *clear)
 {
 	struct kvm *kvm = clear->kvm;
 
@@ -93,12 +93,12 @@ void kvm_log_clear_flush(struct kvm_log_clear *clear,
 	if (!clear->end)
 		return;
 
-	if (kvm_arch_mmu_shared_log(kvm))
+	if (!clear->slot)
+		kvm_flush_remote_tlbs(kvm);
+	else if (kvm_arch_mmu_shared_log(kvm))
 		kvm_flush_remote_tlbs_range(kvm, clear->start,
 					    clear->end - clear->start);
-	else if (slot)
-		kvm_flush_remote_tlbs_memslot(kvm, slot);
 	else
-		kvm_flush_remote_tlbs(kvm);
+		kvm_flush_remote_tlbs_memslot(kvm, clear->slot);
 	clear->end = 0;
 }

@@ -9,6 +9,7 @@
 /**
  * struct kvm_log_clear - pages leave the dirty log, and are to come back to it
  * @kvm: the VM
+ * @slot: the memslot of all pages, NULL if there are more
  * @start: first gfn of those whose flush is owed
  * @end: first gfn behind; nothing is owed if it is 0
  *
@@ -18,14 +19,16 @@
  */
 struct kvm_log_clear {
 	struct kvm *kvm;
+	const struct kvm_memory_slot *slot;
 	gfn_t start;
 	gfn_t end;
 };
 
 static inline void kvm_log_clear_init(struct kvm_log_clear *clear,
-				      struct kvm *kvm)
+				      struct kvm *kvm,
+				      const struct kvm_memory_slot *slot)
 {
-	*clear = (struct kvm_log_clear) { .kvm = kvm };
+	*clear = (struct kvm_log_clear) { .kvm = kvm, .slot = slot };
 }
 
 #ifdef CONFIG_KVM_MMU_SHARED_LOG
@@ -35,8 +38,7 @@ void kvm_log_clear_pages(struct kvm_log_clear *clear,
 			 struct kvm_memory_slot *slot, gfn_t offset,
 			 unsigned long mask);
 void kvm_log_clear_unlock(struct kvm_log_clear *clear);
-void kvm_log_clear_flush(struct kvm_log_clear *clear,
-			 const struct kvm_memory_slot *slot);
+void kvm_log_clear_flush(struct kvm_log_clear *clear);
 
 #elif defined(CONFIG_KVM_GENERIC_DIRTYLOG_READ_PROTECT)
 
@@ -58,17 +60,23 @@ static inline void kvm_log_clear_unlock(struct kvm_log_clear *clear)
 	KVM_MMU_UNLOCK(clear->kvm);
 }
 
-static inline void kvm_log_clear_flush(struct kvm_log_clear *clear,
-				       const struct kvm_memory_slot *slot)
+static inline void kvm_log_clear_flush(struct kvm_log_clear *clear)
 {
 	if (!clear->end)
 		return;
-	if (slot)
-		kvm_flush_remote_tlbs_memslot(clear->kvm, slot);
+	if (clear->slot)
+		kvm_flush_remote_tlbs_memslot(clear->kvm, clear->slot);
 	else
 		kvm_flush_remote_tlbs(clear->kvm);
 }
 
-#endif /* CONFIG_KVM_GENERIC_DIRTYLOG_READ_PROTECT */
+#else
+
+/* There are no rings either. */
+static inline void kvm_log_clear_flush(struct kvm_log_clear *clear)
+{
+}
+
+#endif
 
 #endif /* __KVM_DIRTY_LOG_H */

@@ -118,7 +118,7 @@ static void clear_and_copy(struct copy *c, bool all)
 
 	kvm_vm_get_dirty_log(c->vm, TEST_SLOT, c->dirty);
 	for (i = 0; i < BITS_TO_LONGS(nr_pages); i++) {
-		unsigned long bits = all ? -1ul : random() ^ random() << 31;
+		unsigned long bits = all ? -1ul : random() ^ random() << 31 ^ random() << 62;
 
 		TEST_ASSERT(!(c->kept[i] & ~c->dirty[i]),
 			    "pages %lx after %zu left the log without being cleared",
