@@ -32,7 +32,7 @@
 #define WINDOW		8
 #define WINDOW_WRITES	2048
 
-enum mode { GET, CLEAR, CLEAR_ALL_SET, RING, NR_MODES };
+enum log_mode { GET, CLEAR, CLEAR_ALL_SET, RING, NR_MODES };
 
 static const char * const mode_names[] = {
 	"get", "clear", "clear, initially all set", "ring",
@@ -147,10 +147,12 @@ static void reset_and_copy(struct copy *c)
 		ring = vcpu_map_dirty_ring(c->vcpus[i]);
 		for (;; nr++) {
 			gfn = &ring[c->fetch[i] % RING_ENTRIES];
+			/* Before the entry is read; KVM fills it first. */
 			if (smp_load_acquire(&gfn->flags) != KVM_DIRTY_GFN_F_DIRTY)
 				break;
 			if (gfn->slot == TEST_SLOT)
 				__set_bit(gfn->offset, c->dirty);
+			/* After it was read; the reset looks for this. */
 			smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
 			c->fetch[i]++;
 		}
@@ -160,7 +162,7 @@ static void reset_and_copy(struct copy *c)
 	copy_pages(c, c->dirty);
 }
 
-static void copy_dirty(struct copy *c, enum mode mode, bool last)
+static void copy_dirty(struct copy *c, enum log_mode mode, bool last)
 {
 	if (mode == GET)
 		get_and_copy(c);
@@ -170,7 +172,7 @@ static void copy_dirty(struct copy *c, enum mode mode, bool last)
 		clear_and_copy(c, last);
 }
 
-static void run_test(enum mode mode)
+static void run_test(enum log_mode mode)
 {
 	struct copy c = {};
 	pthread_t threads[MAX_VCPUS];
@@ -246,7 +248,7 @@ static void run_test(enum mode mode)
 	kvm_vm_free(c.vm);
 }
 
-static void usage(const char *name)
+static void help(const char *name)
 {
 	printf("usage: %s [-h] [-b bytes] [-v vcpus] [-r rounds] [-s type]\n"
 	       " -b: memory (default: 16M)\n"
@@ -260,7 +262,7 @@ static void usage(const char *name)
 int main(int argc, char **argv)
 {
 	size_t size = 16 << 20;
-	enum mode mode;
+	enum log_mode mode;
 	int opt;
 
 	while ((opt = getopt(argc, argv, "hb:v:r:s:")) != -1) {
@@ -279,7 +281,7 @@ int main(int argc, char **argv)
 			backing = parse_backing_src_type(optarg);
 			break;
 		default:
-			usage(argv[0]);
+			help(argv[0]);
 		}
 	}
 
