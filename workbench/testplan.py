@@ -98,7 +98,6 @@ EPT = """
     demand_paging_test -b 4M -v 2
     demand_paging_test -b 4M -u MISSING -v 1
     demand_paging_test -b 2M -u MISSING -v 2
-    dirty_log_copy_test -b 2M -v 1 -r 20
     dirty_log_perf_test -b 4M -v 1
     dirty_log_perf_test -b 4M -v 1 -s anonymous_thp
     kvm_page_table_test -b 4M -v 1
