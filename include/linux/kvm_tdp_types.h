@@ -15,6 +15,9 @@ struct kvm;
  *	   under RCU or with mmu_lock held for write, changed under @roots_lock.
  * @roots_lock: protects changes of @roots.  Taken inside mmu_lock.
  * @nr_tables: tables linked in all trees, roots not counted
+ * @nr_unpaid: walks with mmu_lock held for read that have taken something away
+ *	       from a valid root and not yet flushed it, see
+ *	       kvm_tdp_wait_unpaid()
  *
  * On x86 a VM has one.
  */
@@ -23,6 +26,7 @@ struct kvm_tdp {
 	struct list_head roots;
 	spinlock_t roots_lock; /* for changes of roots */
 	atomic64_t nr_tables;
+	atomic_t nr_unpaid;
 };
 
 #endif /* __LINUX_KVM_TDP_TYPES_H */

@@ -453,7 +453,7 @@ void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
  * @start: first gfn
  * @end: first gfn behind
  *
- * Context: mmu_lock held for read, so that no notifier takes pages away; yields.
+ * Context: mmu_lock held for read; yields.
  */
 void kvm_s2_clean_range(struct kvm_s2_mmu *mmu, gfn_t start, gfn_t end)
 {
@@ -463,10 +463,25 @@ void kvm_s2_clean_range(struct kvm_s2_mmu *mmu, gfn_t start, gfn_t end)
 
 	kvm_tdp_walk_init(&walk, TDP_SHARED, true);
 	for_each_kvm_tdp_pte(&walk, &s2->root, start, end, 1) {
-		if (tdp_iter_kind(iter) == TDP_LEAF)
-			kvm_s2_clean_leaf(&s2->fmt, iter->old, iter->level, 0);
-		else if (tdp_iter_kind(iter) == TDP_FROZEN)
+		switch (tdp_iter_kind(iter)) {
+		case TDP_NONE:
+		case TDP_ANNOTATED:
+		case TDP_TABLE:
+			break;
+		case TDP_FROZEN:
 			tdp_iter_restart(iter);
+			break;
+		case TDP_LEAF:
+			/* Its vCPUs are gone, and so may be its pages. */
+			if (s2->root.invalid)
+				break;
+			if (kvm_tdp_walk_hold_pages(&walk)) {
+				tdp_iter_restart(iter);
+				break;
+			}
+			kvm_s2_clean_leaf(&s2->fmt, iter->old, iter->level, 0);
+			break;
+		}
 	}
 }
 

@@ -337,6 +337,7 @@ unsigned int all_leaves(int level, kvm_pfn_t pfn, tdp_pte_t *leaves)
 void tree_init(struct tree *t)
 {
 	t->pgt.fmt = fmt;
+	t->pgt.unpaid = NULL;
 	t->pgt.root = alloc_table(root_level());
 	tdp_gather_init(&t->gather);
 }

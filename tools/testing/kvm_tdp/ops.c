@@ -293,8 +293,13 @@ static void check_unmapped(struct mem *mem, gfn_t start, gfn_t end)
 	test_unprotect_tables();
 }
 
-/* The primary MMU is about to change its mapping, and has not yet done so. */
-void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+/*
+ * The primary MMU is about to change its mapping, and has not yet done so.
+ *
+ * @shared: unmap with mmu_lock held for read, as if the range were large
+ */
+void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+		    bool shared)
 {
 	struct kvm *kvm = &vm.kvm;
 	struct kvm_gfn_range range = {
@@ -309,17 +314,21 @@ void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
 	invalidate_begin(start, end);
 	range.slot = mem->slot;
 	test_may_not_yield |= may_block ? 0 : 1u << task;
-	if (range.slot)
+	if (range.slot && !shared)
 		kvm_tdp_unmap_gfn_range(MMU, &range);
-	test_may_not_yield &= ~(1u << task);
 	write_unlock(&kvm->mmu_lock);
+	/* Memslots stay as they are for as long as there are notifiers. */
+	if (range.slot && shared)
+		kvm_tdp_unmap_gfn_range_shared(MMU, &range);
+	test_may_not_yield &= ~(1u << task);
 
 	check_unmapped(mem, start, end);
 }
 
-void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+		   bool shared)
 {
-	op_unmap_begin(mem, start, end, may_block);
+	op_unmap_begin(mem, start, end, may_block, shared);
 	sched_point("take %llx-%llx away", start, end);
 	check_unmapped(mem, start, end);
 	take_away(mem, start, end);
@@ -336,9 +345,10 @@ void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end)
 }
 
 /* A range of the memory goes, by a notifier. */
-void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block)
+void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+	      bool shared)
 {
-	op_unmap_open(mem, start, end, may_block);
+	op_unmap_open(mem, start, end, may_block, shared);
 	op_unmap_close(mem, start, end);
 }
 
@@ -379,7 +389,11 @@ void op_zap(gfn_t start, gfn_t end)
 {
 	write_lock(&vm.kvm.mmu_lock);
 	invalidate_begin(start, end);
-	kvm_tdp_zap_gfn_range(MMU, start, end, true);
+	write_unlock(&vm.kvm.mmu_lock);
+
+	kvm_tdp_zap_gfn_range_shared(MMU, start, end);
+
+	write_lock(&vm.kvm.mmu_lock);
 	invalidate_end();
 	write_unlock(&vm.kvm.mmu_lock);
 }
@@ -544,6 +558,8 @@ void op_log_clear(struct mem *mem, gfn_t gfn, unsigned long mask)
 		kvm_tdp_log_masked(MMU, mem->slot, gfn, cleared);
 	unlock_to_clear();
 
+	if (cleared && vm.clear_shared)
+		kvm_tdp_wait_unpaid(MMU);
 	if (cleared)
 		vm_flush(mem->slot->as_id, gfn + __ffs(cleared),
 			 gfn + __fls(cleared) + 1, 0, false);

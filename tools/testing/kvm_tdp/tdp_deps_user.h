@@ -127,6 +127,36 @@ void test_store(void *entry);
 #define smp_mb()	sched_mb()
 #define smp_wmb()	sched_wmb()
 #define smp_rmb()	do { } while (0)
+#define smp_mb__before_atomic()	sched_mb()
+#define smp_mb__after_atomic()	sched_mb()
+
+/* Counters that others decide by. */
+typedef struct {
+	int counter;
+} atomic_t;
+
+static inline void atomic_set(atomic_t *v, int i)
+{
+	__atomic_store_n(&v->counter, i, __ATOMIC_RELAXED);
+}
+
+static inline void atomic_inc(atomic_t *v)
+{
+	sched_point("atomic_inc", 0, 0);
+	test_add(&v->counter, 1);
+}
+
+static inline void atomic_dec(atomic_t *v)
+{
+	sched_point("atomic_dec", 0, 0);
+	test_add(&v->counter, -1);
+}
+
+static inline int atomic_read_acquire(const atomic_t *v)
+{
+	sched_point("atomic_read", 0, 0);
+	return __atomic_load_n(&v->counter, __ATOMIC_ACQUIRE);
+}
 
 /* Whoever waits for someone else lets them run. */
 #define cpu_relax()	sched_relax()

@@ -138,7 +138,7 @@ static void do_unmap(struct mem *mem)
 		return;
 	}
 	random_range(mem, &open_start, &open_end);
-	op_unmap_open(mem, open_start, open_end, rnd(2));
+	op_unmap_open(mem, open_start, open_end, rnd(2), rnd(2));
 	if (mem->slot)
 		map_zap(mem->slot->as_id, open_start, open_end);
 	for (i = open_start; i < open_end; i++)
@@ -774,7 +774,7 @@ static void test_large_blocks(void)
 	CHECK(op_fault(cpu, 0, TEST_W, false) == KVM_TDP_FIXED);
 	CHECK(op_fault(cpu, span, TEST_W, false) == KVM_TDP_FIXED);
 	CHECK(vm.leaves[2] == 2);
-	op_unmap(&vm.mem[0], 0, 2 * span, true);
+	op_unmap(&vm.mem[0], 0, 2 * span, true, true);
 	CHECK(!vm.leaves[2]);
 	vm_destroy();
 }
@@ -804,7 +804,7 @@ static void test_shadow(void)
 
 	mem->max_level = min(max_leaf_level(), 2);
 
-	op_unmap_open(mem, 2, 3, true);
+	op_unmap_open(mem, 2, 3, true, false);
 	CHECK(op_shadow_fault(cpu, gfn, 2, TEST_W) == KVM_TDP_RETRY);
 	/* Of a block that has the page in it nothing but other pages. */
 	CHECK(op_shadow_fault(cpu, gfn, 3, TEST_W) == KVM_TDP_FIXED);
@@ -818,7 +818,7 @@ static void test_shadow(void)
 	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == vm_pfn(mem, 6));
 
 	/* Others than the page's do not matter. */
-	op_unmap_open(mem, 5, 6, true);
+	op_unmap_open(mem, 5, 6, true, false);
 	CHECK(op_shadow_fault(cpu, span + 5, 0, TEST_W) == KVM_TDP_FIXED);
 	op_unmap_close(mem, 5, 6);
 
@@ -894,7 +894,7 @@ static void test_slotless(void)
 	op_age(mem, 0, span);
 	op_log_stop(mem);
 	op_recover(mem);
-	op_unmap(mem, 0, span, true);
+	op_unmap(mem, 0, span, true, true);
 	pte = read_leaf(gfn, &level);
 	CHECK(level == 1 && tdp_pte_pfn(fmt, pte) == 2);
 	CHECK(pte == tdp_pte_make_leaf(fmt, 2, 1, SLOTLESS_FLAGS,
@@ -937,7 +937,7 @@ static void test_slotless_overlap(void)
 	mem->max_level = 1;
 	CHECK(op_fault(cpu, 2, TEST_W, false) == -EFAULT);
 	CHECK(read_leaf(2, &level) == pte);
-	op_unmap(mem, 0, span, true);
+	op_unmap(mem, 0, span, true, true);
 	CHECK(!vm.leaves[0] && !vm.leaves[1]);
 	vm_destroy();
 }

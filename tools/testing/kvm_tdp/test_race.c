@@ -63,17 +63,17 @@ static void run_prefetch(struct cpu *cpu)
 
 static void run_unmap_a(struct cpu *cpu)
 {
-	op_unmap(MEM, gfn_a, gfn_a + 1, false);
+	op_unmap(MEM, gfn_a, gfn_a + 1, false, false);
 }
 
 static void run_unmap_b(struct cpu *cpu)
 {
-	op_unmap(MEM, gfn_b, gfn_b + 1, true);
+	op_unmap(MEM, gfn_b, gfn_b + 1, true, true);
 }
 
 static void run_unmap_all(struct cpu *cpu)
 {
-	op_unmap(MEM, gfn_a, mem_end, true);
+	op_unmap(MEM, gfn_a, mem_end, true, true);
 }
 
 static void run_zap(struct cpu *cpu)
@@ -308,7 +308,7 @@ static void set_up(enum state state, bool warm, bool flat)
 			run_guest(&vm.cpus[NR_VCPUS - 1]);
 	}
 	if (state == OPEN)
-		op_unmap_begin(MEM, gfn_b, gfn_b + 1, true);
+		op_unmap_begin(MEM, gfn_b, gfn_b + 1, true, false);
 	if (state == STALE) {
 		op_invalidate();
 		for (cpu = vm.cpus; cpu < vm.cpus + NR_VCPUS; cpu++) {

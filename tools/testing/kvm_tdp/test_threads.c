@@ -149,7 +149,7 @@ static void step_notifier(struct cpu *cpu)
 	random_range(mem, &start, &end);
 	switch (rnd(8)) {
 	case 0 ... 2:
-		op_unmap(mem, start, end, rnd(2));
+		op_unmap(mem, start, end, rnd(2), rnd(2));
 		break;
 	case 3 ... 5:
 		op_age(mem, start, end);

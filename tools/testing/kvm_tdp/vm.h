@@ -224,9 +224,12 @@ void op_run(struct cpu *cpu, gfn_t gfn, unsigned int access);
 void op_load_root(struct cpu *cpu);
 void op_put_root(struct cpu *cpu);
 void op_switch(struct cpu *cpu, int as_id);
-void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
-void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
-void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block);
+void op_unmap(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+	      bool shared);
+void op_unmap_begin(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+		    bool shared);
+void op_unmap_open(struct mem *mem, gfn_t start, gfn_t end, bool may_block,
+		   bool shared);
 void op_unmap_close(struct mem *mem, gfn_t start, gfn_t end);
 void op_zap(gfn_t start, gfn_t end);
 void op_zap_all(void);

@@ -32,6 +32,8 @@ void kvm_tdp_invalidate_all_roots(struct kvm_tdp *tdp)
 			lockdep_assert_held_write(&kvm->mmu_lock);
 		root->invalid = true;
 		root->zap_pending = true;
+		/* Nothing is flushed for it, so nobody waits for that. */
+		root->pgt.unpaid = NULL;
 		trace_kvm_tdp_root(root, KVM_TDP_ROOT_INVALIDATED);
 		kvm_arch_tdp_root_invalidated(root);
 	}

@@ -154,9 +154,13 @@ int kvm_tdp_map_gfn(struct kvm_tdp_root *root, gfn_t gfn, tdp_pte_t leaf,
 
 void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
 			     const struct kvm_gfn_range *range);
+void kvm_tdp_unmap_gfn_range_shared(struct kvm_tdp *tdp,
+				    const struct kvm_gfn_range *range);
 void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end,
 			   bool may_yield);
+void kvm_tdp_zap_gfn_range_shared(struct kvm_tdp *tdp, gfn_t start, gfn_t end);
 void kvm_tdp_zap_all(struct kvm_tdp *tdp);
+void kvm_tdp_wait_unpaid(struct kvm_tdp *tdp);
 
 void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot);
 void kvm_tdp_log_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end);

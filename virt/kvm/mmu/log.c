@@ -72,6 +72,8 @@ void kvm_tdp_log_slot(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot)
 		kvm_tdp_log_root(root, slot->base_gfn,
 				 slot->base_gfn + slot->npages, TDP_SHARED);
 	read_unlock(&tdp->kvm->mmu_lock);
+
+	kvm_tdp_wait_unpaid(tdp);
 }
 
 /**
@@ -115,7 +117,8 @@ static bool kvm_tdp_mask_hits(gfn_t gfn, unsigned long mask, gfn_t start,
  * caller, and of all pages whose bits were cleared) third.  Touches no other
  * page, unless a huge leaf maps both.
  *
- * Context: mmu_lock held; the pages' bits in the log are cleared.
+ * Context: mmu_lock held; the pages' bits in the log are cleared.  If it is held
+ *	    for read, kvm_tdp_wait_unpaid() comes before the flush.
  */
 void kvm_tdp_log_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
 			gfn_t gfn, unsigned long mask)

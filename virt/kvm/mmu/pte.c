@@ -226,6 +226,28 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 }
 
 /*
+ * Will the current entry, as @new, no longer lead to what CPUs may have cached of
+ * it?  Others who look for that find nothing.
+ */
+static bool tdp_iter_hides(const struct tdp_iter *iter, tdp_pte_t new)
+{
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	enum tdp_kind to = tdp_pte_kind(fmt, new, iter->level);
+
+	switch (tdp_iter_kind(iter)) {
+	case TDP_NONE:
+	case TDP_FROZEN:
+	case TDP_ANNOTATED:
+		break;
+	case TDP_TABLE:
+		return to != TDP_TABLE;
+	case TDP_LEAF:
+		return to != TDP_TABLE && to != TDP_LEAF;
+	}
+	return false;
+}
+
+/*
  * With PREEMPT_RT mmu_lock does not keep the owner of broken entries on its CPU,
  * where it may be preempted by who waits for them.
  */
@@ -374,6 +396,8 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	tdp_pte_assert(fmt, new, iter->level);
 
+	if (mode == TDP_SHARED && (broken || tdp_iter_hides(iter, new)))
+		tdp_gather_owe(iter->pgt, gather);
 	if (broken)
 		tdp_break_begin(gather);
 	if (mode == TDP_EXCLUSIVE || private) {

@@ -19,6 +19,7 @@ void kvm_tdp_init(struct kvm_tdp *tdp, struct kvm *kvm)
 	INIT_LIST_HEAD(&tdp->roots);
 	spin_lock_init(&tdp->roots_lock);
 	atomic64_set(&tdp->nr_tables, 0);
+	atomic_set(&tdp->nr_unpaid, 0);
 }
 
 /**
@@ -123,6 +124,7 @@ struct kvm_tdp_root *kvm_tdp_add_root(struct kvm_tdp *tdp,
 			goto out;
 	}
 	root->tdp = tdp;
+	root->pgt.unpaid = &tdp->nr_unpaid;
 	/* The MMU's and the caller's. */
 	refcount_set(&root->refs, 2);
 	list_add_rcu(&root->link, &tdp->roots);

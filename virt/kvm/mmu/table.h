@@ -49,6 +49,7 @@ struct tdp_broken {
  *	   owner must take back
  * @tables: by how much the number of linked tables changed
  * @leaves: by how much the number of leaves of each level changed, by level - 1
+ * @unpaid: where this walk counts as one that owes, or NULL
  * @broken: entries to be made after the flush
  *
  * The debt travels with the walk.  tdp_gather_make() and tdp_gather_flushed()
@@ -71,6 +72,7 @@ struct tdp_gather {
 	int notes;
 	int tables;
 	int leaves[TDP_MAX_LEVELS];
+	atomic_t *unpaid;
 	struct tdp_broken broken[TDP_MAX_BROKEN];
 };
 
@@ -109,7 +111,41 @@ static inline bool tdp_gather_has_broken(const struct tdp_gather *gather)
 static inline bool tdp_gather_is_empty(const struct tdp_gather *gather)
 {
 	return gather->flush == TDP_FLUSH_NOTHING && !gather->tables &&
-	       !gather->levels;
+	       !gather->levels && !gather->unpaid;
+}
+
+/**
+ * tdp_gather_owe() - Let others see that something is about to be owed
+ * @pgt: the tree
+ * @gather: the debt
+ *
+ * Context: Before an entry is replaced by a cmpxchg, which is fully ordered: who
+ *	    finds it gone, and a barrier later nothing unpaid, knows that it was
+ *	    flushed.
+ */
+static inline void tdp_gather_owe(const struct tdp_pgtable *pgt,
+				  struct tdp_gather *gather)
+{
+	if (gather->unpaid || !pgt->unpaid)
+		return;
+	gather->unpaid = pgt->unpaid;
+	atomic_inc(gather->unpaid);
+}
+
+/**
+ * tdp_gather_paid() - Let others see that nothing is owed any more
+ * @gather: the debt
+ *
+ * Context: What was owed is flushed, made and maintained.
+ */
+static inline void tdp_gather_paid(struct tdp_gather *gather)
+{
+	if (!gather->unpaid)
+		return;
+	/* Pairs with the acquire of who waits for it. */
+	smp_mb__before_atomic();
+	atomic_dec(gather->unpaid);
+	gather->unpaid = NULL;
 }
 
 /**

@@ -19,10 +19,13 @@
  * struct tdp_pgtable - one page-table tree
  * @fmt: its format
  * @root: its root table
+ * @unpaid: counts the walks that owe something for what they took away, while
+ *	    others can look at the tree; NULL if nobody relies on it
  */
 struct tdp_pgtable {
 	const struct tdp_fmt *fmt;
 	tdp_pte_t __rcu *root;
+	atomic_t *unpaid;
 };
 
 /**

@@ -68,6 +68,47 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 	if (gather->flush != TDP_FLUSH_NOTHING ||
 	    (TDP_REPLACE_FLUSHES && gather->removed))
 		tdp_gather_flushed(gather);
+	tdp_gather_paid(gather);
+}
+
+/**
+ * kvm_tdp_wait_unpaid() - Wait until nothing is cached that others took away
+ * @tdp: the MMU
+ *
+ * For who promises something about a range, and walked it with mmu_lock held for
+ * read: what it found gone may have been taken away by somebody else at the same
+ * time.
+ *
+ *	CPU0 (notifier)			CPU1 (another, for the same range)
+ *	zaps the leaf
+ *					finds nothing to zap
+ *					returns: the page is freed
+ *	flushes				a vCPU still writes to it
+ *
+ * A flush of its own does not help who is to flush anyway, as for the dirty log:
+ * a vCPU can have the way to a table cached that was unlinked, and whose leaves
+ * are not frozen yet.
+ *
+ * They pay before they release mmu_lock, so that a writer waits for all of them.
+ * None is needed but if something was taken away at the same time.
+ *
+ * Context: mmu_lock not held, nor released and taken again, since the walk.
+ */
+void kvm_tdp_wait_unpaid(struct kvm_tdp *tdp)
+{
+	rwlock_t *lock = &tdp->kvm->mmu_lock;
+
+	/*
+	 * What the walk found comes before what is owed.  Pairs with the cmpxchg
+	 * after tdp_gather_owe(), and with kvm_tdp_walk_hold_pages().
+	 */
+	smp_mb();
+	/* Pairs with tdp_gather_paid(). */
+	if (!atomic_read_acquire(&tdp->nr_unpaid))
+		return;
+
+	write_lock(lock);
+	write_unlock(lock);
 }
 
 static void kvm_tdp_walk_unlock(struct kvm_tdp_walk *walk)

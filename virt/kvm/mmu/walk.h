@@ -78,6 +78,31 @@ static inline void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk,
 	tdp_iter_init(&walk->iter, &root->pgt, start, end, min_level);
 }
 
+/**
+ * kvm_tdp_walk_hold_pages() - Let no notifier return until mmu_lock is released
+ * @walk: the walk, of a valid root, with mmu_lock held for read
+ *
+ * For who looks at the memory of leaves, which can be zapped at any time now.
+ *
+ *	CPU0 (looks at pages)		CPU1 (notifier)
+ *	counts as one that owes		zaps the leaf (cmpxchg)
+ *	smp_mb()			smp_mb()
+ *	reads the leaf			does anyone owe something?
+ *
+ * Either CPU0 finds the leaf zapped, or CPU1 waits for it.
+ *
+ * Return: true if the entry was read too early: come back to it.
+ */
+static inline bool kvm_tdp_walk_hold_pages(struct kvm_tdp_walk *walk)
+{
+	if (walk->gather.unpaid)
+		return false;
+	tdp_gather_owe(&walk->root->pgt, &walk->gather);
+	/* Pairs with kvm_tdp_wait_unpaid(). */
+	smp_mb__after_atomic();
+	return true;
+}
+
 /* Has the walk made progress, and is somebody waiting? */
 static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 {

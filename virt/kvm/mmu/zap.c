@@ -54,8 +54,8 @@ again:
  *
  * ANNOTATED entries stay where their table does: they map nothing.
  *
- * Context: mmu_lock held; for read only if it does not matter that faults map
- *	    parts of the range again meanwhile.
+ * Context: mmu_lock held; for read only if an invalidation of the range is open,
+ *	    or it does not matter that faults map parts of it again meanwhile.
  */
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
@@ -92,12 +92,24 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	}
 }
 
+static void kvm_tdp_unmap(struct kvm_tdp *tdp, const struct kvm_gfn_range *range,
+			  enum tdp_mode mode)
+{
+	struct kvm_tdp_root *root;
+
+	/* Invalid roots, too: they map the same pages until they are zapped. */
+	for_each_kvm_tdp_root(tdp, root, range->slot->as_id, false)
+		kvm_tdp_zap_root(root, range->start, range->end, mode,
+				 range->may_block);
+}
+
 /**
  * kvm_tdp_unmap_gfn_range() - Unmap what the primary MMU takes away
  * @tdp: the MMU
  * @range: the range, of one memslot
  *
- * Invalid roots included: they map the same pages until they are zapped.
+ * For ranges so small that to take mmu_lock once more costs more than the vCPUs
+ * gain by it.
  *
  * Context: mmu_lock held for write since the invalidation was opened, or since
  *	    the slot was found invalid; yields if range->may_block.
@@ -105,11 +117,29 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
 			     const struct kvm_gfn_range *range)
 {
-	struct kvm_tdp_root *root;
+	kvm_tdp_unmap(tdp, range, TDP_EXCLUSIVE);
+}
 
-	for_each_kvm_tdp_root(tdp, root, range->slot->as_id, false)
-		kvm_tdp_zap_root(root, range->start, range->end, TDP_EXCLUSIVE,
-				 range->may_block);
+/**
+ * kvm_tdp_unmap_gfn_range_shared() - Unmap what the primary MMU takes away
+ * @tdp: the MMU
+ * @range: the range, of one memslot
+ *
+ * Beside faults on other pages; those on the range's wait for the invalidation
+ * to be closed.
+ *
+ * Context: An invalidation of the range is open, or no fault can find the
+ *	    memslot any more.  Takes mmu_lock for read, yields if
+ *	    range->may_block.
+ */
+void kvm_tdp_unmap_gfn_range_shared(struct kvm_tdp *tdp,
+				    const struct kvm_gfn_range *range)
+{
+	read_lock(&tdp->kvm->mmu_lock);
+	kvm_tdp_unmap(tdp, range, TDP_SHARED);
+	read_unlock(&tdp->kvm->mmu_lock);
+
+	kvm_tdp_wait_unpaid(tdp);
 }
 
 /**
@@ -132,6 +162,29 @@ void kvm_tdp_zap_gfn_range(struct kvm_tdp *tdp, gfn_t start, gfn_t end,
 
 	for_each_kvm_tdp_root(tdp, root, KVM_TDP_ALL_AS, true)
 		kvm_tdp_zap_root(root, start, end, TDP_EXCLUSIVE, may_yield);
+}
+
+/**
+ * kvm_tdp_zap_gfn_range_shared() - Zap a range of all address spaces
+ * @tdp: the MMU
+ * @start: first gfn
+ * @end: first gfn behind
+ *
+ * As kvm_tdp_zap_gfn_range(), beside faults on other pages.
+ *
+ * Context: An invalidation of the range is open.  Takes mmu_lock for read and
+ *	    yields.
+ */
+void kvm_tdp_zap_gfn_range_shared(struct kvm_tdp *tdp, gfn_t start, gfn_t end)
+{
+	struct kvm_tdp_root *root;
+
+	read_lock(&tdp->kvm->mmu_lock);
+	for_each_kvm_tdp_root(tdp, root, KVM_TDP_ALL_AS, true)
+		kvm_tdp_zap_root(root, start, end, TDP_SHARED, true);
+	read_unlock(&tdp->kvm->mmu_lock);
+
+	kvm_tdp_wait_unpaid(tdp);
 }
 
 /**
