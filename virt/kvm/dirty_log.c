@@ -93,6 +93,9 @@ void kvm_log_clear_flush(struct kvm_log_clear *clear)
 	if (!clear->end)
 		return;
 
+	if (kvm_arch_mmu_shared_log(kvm))
+		kvm_arch_mmu_wait_unpaid(kvm);
+
 	if (!clear->slot)
 		kvm_flush_remote_tlbs(kvm);
 	else if (kvm_arch_mmu_shared_log(kvm))
