@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the primary MMU relies on: when a notifier has returned, no vCPU reaches
+ * the pages that it took away.
+ *
+ * Threads give random ranges of the guest's memory back, often the same at the
+ * same time, while vCPUs write to all of it.  What they get from the kernel next
+ * is likely to be the same pages: nobody may write to them.  And what a thread
+ * puts in the place of the pages that it gave back alone, the vCPUs must see.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <asm/barrier.h>
+
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall_common.h"
+
+#define TEST_SLOT	10
+#define TEST_ADDR	0xc0000000ul
+#define TOKENS_SLOT	11
+#define TOKENS_ADDR	0x80000000ul
+#define MAX_VCPUS	8
+#define MAX_THREADS	8
+/* Pages that are looked at after each range that was given back. */
+#define NR_PROBES	16
+
+/* The end of a page: what its owner put there; the rest is the vCPUs'. */
+#define TOKEN_OFFSET(page_size)	((page_size) - 8)
+
+static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
+static int nr_vcpus = 1, nr_threads = 2, rounds = 300;
+static size_t nr_pages, page_size;
+static char *memory;
+static uint64_t *tokens;
+
+/* Known to the guest. */
+static uint64_t guest_pages, guest_page_size;
+static bool guest_stop;
+
+static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
+{
+	uint64_t addr = TEST_ADDR + page * guest_page_size;
+	uint64_t *want = (uint64_t *)TOKENS_ADDR + page;
+	uint64_t before, found, after;
+
+	before = smp_load_acquire(want);
+	found = READ_ONCE(*(uint64_t *)(addr + TOKEN_OFFSET(guest_page_size)));
+	/* The owner takes the token back before the page. */
+	smp_rmb();
+	after = READ_ONCE(*want);
+	if (before && before == after)
+		GUEST_ASSERT_EQ(found, before);
+
+	WRITE_ONCE(*(uint64_t *)(addr + id * 8), count);
+}
+
+static void guest_code(uint64_t id)
+{
+	uint64_t count = 0, page = id * guest_pages / MAX_VCPUS;
+
+	while (!READ_ONCE(guest_stop)) {
+		/* Not in order, or a vCPU and a thread meet only now and then. */
+		page = (page + 7919) % guest_pages;
+		guest_visit(page, id, ++count);
+	}
+	GUEST_DONE();
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct kvm_vcpu *vcpu = arg;
+	struct ucall uc;
+
+	vcpu_run(vcpu);
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_DONE:
+		return NULL;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+	default:
+		TEST_FAIL("exit reason %s", exit_reason_str(vcpu->run->exit_reason));
+	}
+	return NULL;
+}
+
+static void give_back(size_t first, size_t nr)
+{
+	TEST_ASSERT(!madvise(memory + first * page_size, nr * page_size,
+			     MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
+}
+
+/* Who still writes to what was given back, and belongs to us now? */
+static void probe_freed(char *probe)
+{
+	size_t i, size = NR_PROBES * page_size;
+
+	TEST_ASSERT(!madvise(probe, size, MADV_DONTNEED), "MADV_DONTNEED: %s",
+		    strerror(errno));
+	for (i = 0; i < size; i += sizeof(uint64_t))
+		WRITE_ONCE(*(uint64_t *)(probe + i), ~i);
+	sched_yield();
+	for (i = 0; i < size; i += sizeof(uint64_t))
+		TEST_ASSERT(READ_ONCE(*(uint64_t *)(probe + i)) == ~i,
+			    "A page was written to after it was unmapped: %lx at %zx",
+			    *(uint64_t *)(probe + i), i);
+}
+
+static void random_range(unsigned int *seed, size_t limit, size_t *first,
+			 size_t *nr)
+{
+	/* Some of a page, some of a table, some of several, some of all. */
+	size_t max = limit >> (rand_r(seed) % 4 * 4);
+
+	*nr = 1 + rand_r(seed) % (max ?: 1);
+	*first = rand_r(seed) % (limit - *nr + 1);
+}
+
+/* The first half of the memory is everybody's. */
+static void *freeing_thread(void *arg)
+{
+	unsigned int seed = (uintptr_t)arg / 2;
+	size_t first, nr;
+	char *probe;
+	int i;
+
+	probe = mmap(NULL, NR_PROBES * page_size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(probe != MAP_FAILED, "mmap: %s", strerror(errno));
+
+	for (i = 0; i < rounds; i++) {
+		/* Two threads at a time have the same ranges. */
+		random_range(&seed, nr_pages / 2, &first, &nr);
+		give_back(first, nr);
+		probe_freed(probe);
+	}
+	munmap(probe, NR_PROBES * page_size);
+	return NULL;
+}
+
+/* The second half is this thread's, which marks its pages. */
+static void free_and_mark(void)
+{
+	unsigned int seed = 12345;
+	size_t first, nr, page;
+	uint64_t token = 0;
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		random_range(&seed, nr_pages / 2, &first, &nr);
+		first += nr_pages / 2;
+		for (page = first; page < first + nr; page++)
+			WRITE_ONCE(tokens[page], 0);
+		/* vCPUs that find another token than they want look again. */
+		smp_wmb();
+		give_back(first, nr);
+
+		token++;
+		for (page = first; page < first + nr; page += 1 + nr / 64) {
+			WRITE_ONCE(*(uint64_t *)(memory + page * page_size +
+						 TOKEN_OFFSET(page_size)), token);
+			smp_store_release(&tokens[page], token);
+		}
+	}
+}
+
+static void run_test(void)
+{
+	size_t nr_tokens = DIV_ROUND_UP(nr_pages * sizeof(uint64_t), page_size);
+	pthread_t vcpu_threads[MAX_VCPUS], threads[MAX_THREADS];
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct kvm_vm *vm;
+	long i;
+
+	vm = __vm_create(VM_SHAPE_DEFAULT, nr_vcpus, nr_pages + nr_tokens);
+	TEST_ASSERT(vm->page_size == page_size, "pages of %u bytes", vm->page_size);
+	for (i = 0; i < nr_vcpus; i++)
+		vcpus[i] = vm_vcpu_add(vm, i, guest_code);
+	vm_userspace_mem_region_add(vm, backing, TEST_ADDR, TEST_SLOT, nr_pages, 0);
+	virt_map(vm, TEST_ADDR, TEST_ADDR, nr_pages);
+	vm_userspace_mem_region_add(vm, DEFAULT_VM_MEM_SRC, TOKENS_ADDR,
+				    TOKENS_SLOT, nr_tokens, 0);
+	virt_map(vm, TOKENS_ADDR, TOKENS_ADDR, nr_tokens);
+	memory = addr_gpa2hva(vm, TEST_ADDR);
+	tokens = addr_gpa2hva(vm, TOKENS_ADDR);
+
+	guest_pages = nr_pages;
+	guest_page_size = page_size;
+	sync_global_to_guest(vm, guest_pages);
+	sync_global_to_guest(vm, guest_page_size);
+	for (i = 0; i < nr_vcpus; i++) {
+		vcpu_args_set(vcpus[i], 1, (uint64_t)i);
+		pthread_create(&vcpu_threads[i], NULL, vcpu_thread, vcpus[i]);
+	}
+	for (i = 0; i < nr_threads; i++)
+		pthread_create(&threads[i], NULL, freeing_thread, (void *)i);
+
+	free_and_mark();
+	for (i = 0; i < nr_threads; i++)
+		pthread_join(threads[i], NULL);
+	guest_stop = true;
+	sync_global_to_guest(vm, guest_stop);
+	for (i = 0; i < nr_vcpus; i++)
+		pthread_join(vcpu_threads[i], NULL);
+	kvm_vm_free(vm);
+}
+
+static void help(const char *name)
+{
+	printf("usage: %s [-h] [-b bytes] [-v vcpus] [-t threads] [-r rounds] [-s type]\n"
+	       " -b: memory (default: 16M)\n"
+	       " -v: vCPUs, 1 to %d (default: %d)\n"
+	       " -t: threads that give memory back, besides one (default: %d)\n"
+	       " -r: how often each does (default: %d)\n",
+	       name, MAX_VCPUS, nr_vcpus, nr_threads, rounds);
+	backing_src_help("-s");
+	exit(KSFT_FAIL);
+}
+
+int main(int argc, char **argv)
+{
+	size_t size = 16 << 20;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "hb:v:t:r:s:")) != -1) {
+		switch (opt) {
+		case 'b':
+			size = parse_size(optarg);
+			break;
+		case 'v':
+			nr_vcpus = atoi_positive("Number of vCPUs", optarg);
+			TEST_ASSERT(nr_vcpus <= MAX_VCPUS, "Too many vCPUs");
+			break;
+		case 't':
+			nr_threads = atoi_non_negative("Number of threads", optarg);
+			TEST_ASSERT(nr_threads <= MAX_THREADS, "Too many threads");
+			break;
+		case 'r':
+			rounds = atoi_positive("Number of rounds", optarg);
+			break;
+		case 's':
+			backing = parse_backing_src_type(optarg);
+			break;
+		default:
+			help(argv[0]);
+		}
+	}
+
+	page_size = getpagesize();
+	nr_pages = size / page_size;
+	TEST_ASSERT(nr_pages >= 2, "At least two pages");
+
+	run_test();
+	return 0;
+}
