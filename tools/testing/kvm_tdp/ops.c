@@ -393,6 +393,12 @@ void op_zap(gfn_t start, gfn_t end)
 
 	kvm_tdp_zap_gfn_range_shared(MMU, start, end);
 
+	/* Not with mmu_lock held for write, for which everybody has flushed. */
+	test_protect_tables();
+	cpu_check_unmapped(0, start, end);
+	cpu_check_unmapped(1, start, end);
+	test_unprotect_tables();
+
 	write_lock(&vm.kvm.mmu_lock);
 	invalidate_end();
 	write_unlock(&vm.kvm.mmu_lock);

@@ -140,6 +140,11 @@ static inline void atomic_set(atomic_t *v, int i)
 	__atomic_store_n(&v->counter, i, __ATOMIC_RELAXED);
 }
 
+static inline int atomic_read(const atomic_t *v)
+{
+	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
+}
+
 static inline void atomic_inc(atomic_t *v)
 {
 	sched_point("atomic_inc", 0, 0);

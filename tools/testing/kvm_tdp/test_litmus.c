@@ -558,6 +558,76 @@ static bool maps_old_page(void)
 	return s.pte == 1;
 }
 
+/* Two who zap the same leaf: one finds it gone, and whether all was flushed. */
+
+static void zap_owing(void)
+{
+	/* How many owe, see tdp_gather_owe(). */
+	st(open, 1);
+	cas(pte, LEAF, NONE);
+	/* The flush. */
+	st(page, 0);
+	sched_mb();
+	st(open, 0);
+}
+
+static void zap_owing_late(void)
+{
+	cas(pte, LEAF, NONE);
+	st(open, 1);
+	st(page, 0);
+	sched_mb();
+	st(open, 0);
+}
+
+static void zap_paid_early(void)
+{
+	st(open, 1);
+	cas(pte, LEAF, NONE);
+	st(open, 0);
+	st(page, 0);
+}
+
+static void zap_nothing(void)
+{
+	s.r[1][0] = ld(pte);
+	sched_mb();
+	s.r[1][1] = ld(open);
+	s.r[1][2] = ld(page);
+}
+
+static bool returns_early(void)
+{
+	return s.r[1][0] == NONE && !s.r[1][1] && s.r[1][2];
+}
+
+/* Who looks at the memory of a leaf, and who takes it away. */
+
+static void look(void)
+{
+	st(open, 1);
+	sched_mb();
+	s.r[0][0] = ld(pte);
+}
+
+static void look_once(void)
+{
+	st(open, 1);
+	s.r[0][0] = ld(pte);
+}
+
+static void zap_and_ask(void)
+{
+	cas(pte, LEAF, NONE);
+	sched_mb();
+	s.r[1][0] = ld(open);
+}
+
+static bool looks_at_freed(void)
+{
+	return s.r[0][0] == LEAF && !s.r[1][0];
+}
+
 /*
  * A litmus test
  * @name: its name
@@ -632,6 +702,16 @@ static const struct shape {
 	  { unlink_table, walk_rcu } },
 	{ "litmus_fault-notifier+seq-lookup", "---", set_leaf, maps_old_page,
 	  { fault_seq_lookup, notifier } },
+	{ "litmus_zap-zap+owe-cmpxchg", "---", set_leaf, returns_early,
+	  { zap_owing, zap_nothing } },
+	{ "litmus_zap-zap+cmpxchg-owe", "STP", set_leaf, returns_early,
+	  { zap_owing_late, zap_nothing } },
+	{ "litmus_zap-zap+pay-flush", "STP", set_leaf, returns_early,
+	  { zap_paid_early, zap_nothing } },
+	{ "litmus_look-zap+mb", "---", set_leaf, looks_at_freed,
+	  { look, zap_and_ask } },
+	{ "litmus_look-zap+once", "-TP", set_leaf, looks_at_freed,
+	  { look_once, zap_and_ask } },
 	{ "litmus_fault-notifier+lookup-seq", "STP", set_leaf, maps_old_page,
 	  { fault_lookup_seq, notifier } },
 };

@@ -692,6 +692,8 @@ void vm_check_counts(void)
 	CHECK(c.tables - roots == atomic64_read(&vm.kvm.tdp.nr_tables),
 	      "%d tables, counted %lld", c.tables - roots,
 	      atomic64_read(&vm.kvm.tdp.nr_tables));
+	CHECK(!atomic_read(&vm.kvm.tdp.nr_unpaid), "%d walks owe something",
+	      atomic_read(&vm.kvm.tdp.nr_unpaid));
 	CHECK(c.tables == nr_accounted);
 	for (level = 1; level <= root_level(); level++)
 		CHECK(c.leaves[level - 1] == vm.leaves[level - 1],

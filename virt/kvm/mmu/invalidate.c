@@ -83,6 +83,7 @@ void kvm_tdp_destroy(struct kvm_tdp *tdp)
 
 	WARN_ON(!list_empty(&tdp->roots));
 	WARN_ON(atomic64_read(&tdp->nr_tables));
+	WARN_ON(atomic_read(&tdp->nr_unpaid));
 
 	/* Callbacks that free roots and tables may use the VM. */
 	rcu_barrier();
