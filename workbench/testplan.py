@@ -299,7 +299,8 @@ LOCKS = """
 # What vCPUs do, starting, clearing and stopping a log, and aging do without it. Unmapping is common code's.
 LOCKLESS = re.compile(r"kvm_handle_guest_abort|kvm_mmu_page_fault|kvm_arch_commit_memory_region|kvm_log_clear"
                       r"|kvm_mmu_notifier_(?:test|clear|clear_flush)_young")
-UNMAPPING = re.compile(r"kvm_mmu_notifier_invalidate_range|kvm_mmu_change_mmu_pages")
+# Or they wait, for no longer than others hold it for read, until these have flushed what they unmapped.
+UNMAPPING = re.compile(r"kvm_mmu_notifier_invalidate_range|kvm_mmu_change_mmu_pages|kvm_tdp_wait_unpaid")
 
 
 @dataclass(frozen=True)
@@ -359,7 +360,7 @@ LONG = (
     Boot("npt-memory-smp4", "npt", backed(), cmdline=HUGETLB, smp=4, compare=True),
     Boot("npt-debug", "npt", STRESS, variant="debug", cmdline="hugepages=64"),
     Boot("npt-debug-nx", "npt", STRESS, variant="debug", cmdline=NX_FORCE),
-    Boot("npt-kcsan", "npt", STRESS, variant="kcsan", cmdline=NX_FORCE, thread="multi"),
+    Boot("npt-kcsan", "npt", STRESS, variant="kcsan", cmdline=NX_FORCE),
     Boot("npt-none-memory", "npt", backed(huge=()), variant="preempt-none", cmdline="hugepages=160"),
     # What takes longer takes hours on Bochs.
     Boot("ept-all", "ept", EPT, compare=True, rest=100),

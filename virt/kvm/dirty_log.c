@@ -80,8 +80,6 @@ void kvm_log_clear_pages(struct kvm_log_clear *clear,
  * kvm_log_clear_flush() - Let no CPU write past the log
  * @clear: the debt; paid on return
  *
- * The span of the pages may be most of memory if they are of more memslots.
- *
  * Context: slots_lock held since the first page.
  */
 void kvm_log_clear_flush(struct kvm_log_clear *clear)
@@ -93,15 +91,14 @@ void kvm_log_clear_flush(struct kvm_log_clear *clear)
 	if (!clear->end)
 		return;
 
-	if (kvm_arch_mmu_shared_log(kvm))
+	if (kvm_arch_mmu_shared_log(kvm)) {
 		kvm_arch_mmu_wait_unpaid(kvm);
-
-	if (!clear->slot)
-		kvm_flush_remote_tlbs(kvm);
-	else if (kvm_arch_mmu_shared_log(kvm))
 		kvm_flush_remote_tlbs_range(kvm, clear->start,
 					    clear->end - clear->start);
-	else
+	} else if (clear->slot) {
 		kvm_flush_remote_tlbs_memslot(kvm, clear->slot);
+	} else {
+		kvm_flush_remote_tlbs(kvm);
+	}
 	clear->end = 0;
 }
