@@ -64,7 +64,8 @@ RESET_LOG = ["-d", "cpu_reset", "-D", RESETS]
 QEMU_COMMON = "-m 4G -nodefaults -display none -no-reboot"
 # With a thread for each CPU and on a busy machine, max_guest_memory_test ended once in some 20 runs by a guest that shut
 # down or a host that reset itself: QEMU 7.2 with either kernel, 10.0 with the patched one (0 of 37 unpatched).  The one
-# VMCB that was dumped held the host's own state, as did that of a vCPU that never ended under KCSAN.  In one thread the CPUs take turns; TDP_TCG_THREAD=multi for parallel.
+# VMCB that was dumped held the host's own state, and so did that of a vCPU that never ended with KCSAN.  In one thread
+# the CPUs take turns; TDP_TCG_THREAD=multi for parallel.
 TCG_THREAD = {"npt": "single"}
 # An instruction takes a nanosecond, and nobody waits where the CPU has nothing to do. Faults are not counted (init.c):
 # that would be measured, too.
