@@ -29,19 +29,19 @@
 #define MAX_VCPUS	8
 #define MAX_THREADS	8
 /* Pages that are looked at after each range that was given back. */
-#define NR_PROBES	16
+#define NR_PROBES	64
 
 /* The end of a page: what its owner put there; the rest is the vCPUs'. */
 #define TOKEN_OFFSET(page_size)	((page_size) - 8)
 
 static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
-static int nr_vcpus = 1, nr_threads = 2, rounds = 300;
+static int nr_vcpus = 1, nr_threads = 2, rounds = 200;
 static size_t nr_pages, page_size;
 static char *memory;
-static uint64_t *tokens;
+static uint64_t *tokens, *visits;
 
 /* Known to the guest. */
-static uint64_t guest_pages, guest_page_size;
+static uint64_t guest_pages, guest_page_size, guest_visits;
 static bool guest_stop;
 
 static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
@@ -50,6 +50,7 @@ static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
 	uint64_t *want = (uint64_t *)TOKENS_ADDR + page;
 	uint64_t before, found, after;
 
+	/* Before the page; pairs with the release in free_and_mark(). */
 	before = smp_load_acquire(want);
 	found = READ_ONCE(*(uint64_t *)(addr + TOKEN_OFFSET(guest_page_size)));
 	/* The owner takes the token back before the page. */
@@ -69,6 +70,7 @@ static void guest_code(uint64_t id)
 		/* Not in order, or a vCPU and a thread meet only now and then. */
 		page = (page + 7919) % guest_pages;
 		guest_visit(page, id, ++count);
+		WRITE_ONCE(((uint64_t *)guest_visits)[id], count);
 	}
 	GUEST_DONE();
 }
@@ -96,6 +98,15 @@ static void give_back(size_t first, size_t nr)
 			     MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
 }
 
+/* Until a vCPU has been to some more pages. */
+static void wait_for_visits(void)
+{
+	uint64_t end = READ_ONCE(visits[0]) + nr_pages / 4;
+
+	while (READ_ONCE(visits[0]) < end)
+		sched_yield();
+}
+
 /* Who still writes to what was given back, and belongs to us now? */
 static void probe_freed(char *probe)
 {
@@ -105,7 +116,7 @@ static void probe_freed(char *probe)
 		    strerror(errno));
 	for (i = 0; i < size; i += sizeof(uint64_t))
 		WRITE_ONCE(*(uint64_t *)(probe + i), ~i);
-	sched_yield();
+	wait_for_visits();
 	for (i = 0; i < size; i += sizeof(uint64_t))
 		TEST_ASSERT(READ_ONCE(*(uint64_t *)(probe + i)) == ~i,
 			    "A page was written to after it was unmapped: %lx at %zx",
@@ -165,14 +176,17 @@ static void free_and_mark(void)
 		for (page = first; page < first + nr; page += 1 + nr / 64) {
 			WRITE_ONCE(*(uint64_t *)(memory + page * page_size +
 						 TOKEN_OFFSET(page_size)), token);
+			/* After the page's; pairs with guest_visit(). */
 			smp_store_release(&tokens[page], token);
 		}
+		wait_for_visits();
 	}
 }
 
 static void run_test(void)
 {
-	size_t nr_tokens = DIV_ROUND_UP(nr_pages * sizeof(uint64_t), page_size);
+	size_t nr_tokens = DIV_ROUND_UP((nr_pages + MAX_VCPUS) * sizeof(uint64_t),
+					page_size);
 	pthread_t vcpu_threads[MAX_VCPUS], threads[MAX_THREADS];
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
 	struct kvm_vm *vm;
@@ -189,11 +203,14 @@ static void run_test(void)
 	virt_map(vm, TOKENS_ADDR, TOKENS_ADDR, nr_tokens);
 	memory = addr_gpa2hva(vm, TEST_ADDR);
 	tokens = addr_gpa2hva(vm, TOKENS_ADDR);
+	visits = tokens + nr_pages;
 
 	guest_pages = nr_pages;
 	guest_page_size = page_size;
+	guest_visits = TOKENS_ADDR + nr_pages * sizeof(uint64_t);
 	sync_global_to_guest(vm, guest_pages);
 	sync_global_to_guest(vm, guest_page_size);
+	sync_global_to_guest(vm, guest_visits);
 	for (i = 0; i < nr_vcpus; i++) {
 		vcpu_args_set(vcpus[i], 1, (uint64_t)i);
 		pthread_create(&vcpu_threads[i], NULL, vcpu_thread, vcpus[i]);
