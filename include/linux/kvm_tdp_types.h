@@ -15,9 +15,9 @@ struct kvm;
  *	   under RCU or with mmu_lock held for write, changed under @roots_lock.
  * @roots_lock: protects changes of @roots.  Taken inside mmu_lock.
  * @nr_tables: tables linked in all trees, roots not counted
- * @nr_unpaid: walks with mmu_lock held for read that have taken something away
- *	       from a valid root and not yet flushed it, see
- *	       kvm_tdp_wait_unpaid()
+ * @nr_unpaid: walks with mmu_lock held for read that may have taken something
+ *	       away from a valid root and not yet flushed it, or look at pages
+ *	       that it maps, see kvm_tdp_wait_unpaid()
  *
  * On x86 a VM has one.
  */

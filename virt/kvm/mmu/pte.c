@@ -396,7 +396,9 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 
 	tdp_pte_assert(fmt, new, iter->level);
 
-	if (mode == TDP_SHARED && (broken || tdp_iter_hides(iter, new)))
+	/* What is broken nobody passes before it is flushed. */
+	if (mode == TDP_SHARED &&
+	    (broken ? tdp_fmt_maintains_unmapped(fmt) : tdp_iter_hides(iter, new)))
 		tdp_gather_owe(iter->pgt, gather);
 	if (broken)
 		tdp_break_begin(gather);

@@ -92,11 +92,13 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
  * They pay before they release mmu_lock, so that a writer waits for all of them.
  * None is needed but if something was taken away at the same time.
  *
- * Context: mmu_lock not held, nor released and taken again, since the walk.
+ * Context: After the walk; mmu_lock not held.
  */
 void kvm_tdp_wait_unpaid(struct kvm_tdp *tdp)
 {
 	rwlock_t *lock = &tdp->kvm->mmu_lock;
+
+	lockdep_assert_not_held(lock);
 
 	/*
 	 * What the walk found comes before what is owed.  Pairs with the cmpxchg

@@ -79,8 +79,8 @@ static inline void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk,
 }
 
 /**
- * kvm_tdp_walk_hold_pages() - Let no notifier return until mmu_lock is released
- * @walk: the walk, of a valid root, with mmu_lock held for read
+ * kvm_tdp_walk_hold_pages() - Let no notifier return until the walk yields or ends
+ * @walk: the walk, of a valid root, which changes nothing
  *
  * For who looks at the memory of leaves, which can be zapped at any time now.
  *
@@ -95,7 +95,9 @@ static inline void kvm_tdp_walk_begin(struct kvm_tdp_walk *walk,
  */
 static inline bool kvm_tdp_walk_hold_pages(struct kvm_tdp_walk *walk)
 {
-	if (walk->gather.unpaid)
+	lockdep_assert_held_read(&walk->root->tdp->kvm->mmu_lock);
+
+	if (walk->gather.unpaid || WARN_ON_ONCE(!walk->root->pgt.unpaid))
 		return false;
 	tdp_gather_owe(&walk->root->pgt, &walk->gather);
 	/* Pairs with kvm_tdp_wait_unpaid(). */

@@ -55,7 +55,8 @@ again:
  * ANNOTATED entries stay where their table does: they map nothing.
  *
  * Context: mmu_lock held; for read only if an invalidation of the range is open,
- *	    or it does not matter that faults map parts of it again meanwhile.
+ *	    no fault can find its memslot, or it does not matter that faults map
+ *	    parts of it again meanwhile.
  */
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)

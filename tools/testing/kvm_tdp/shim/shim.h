@@ -226,6 +226,8 @@ void test_assert_held(bool held, const char *file, int line, const char *what);
 	__lockdep_assert(__held_by_me((lock)->readers), #lock " held for read")
 #define lockdep_assert_held_write(lock) \
 	__lockdep_assert(__held_by_me((lock)->writer), #lock " held for write")
+#define lockdep_assert_not_held(lock) \
+	__lockdep_assert(!test_rwlock_held(lock), #lock " not held")
 #define lockdep_assert_held(lock) \
 	__lockdep_assert(_Generic((lock),				\
 		rwlock_t *: test_rwlock_held,				\
