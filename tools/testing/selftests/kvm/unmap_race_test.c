@@ -28,6 +28,12 @@
 #define TOKENS_ADDR	0x80000000ul
 #define MAX_VCPUS	8
 #define MAX_THREADS	8
+/*
+ * What a vCPU goes to for a while: what its CPU has cached must not outlive the
+ * pages, and exits can end that, so it must not fault all the time.
+ */
+#define WINDOW		8
+#define WINDOW_VISITS	10000
 /* Pages that are looked at after each range that was given back. */
 #define NR_PROBES	64
 
@@ -64,12 +70,14 @@ static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
 
 static void guest_code(uint64_t id)
 {
-	uint64_t count = 0, page = id * guest_pages / MAX_VCPUS;
+	uint64_t count = 0, window = id;
 
 	while (!READ_ONCE(guest_stop)) {
 		/* Not in order, or a vCPU and a thread meet only now and then. */
-		page = (page + 7919) % guest_pages;
-		guest_visit(page, id, ++count);
+		if (!(count % WINDOW_VISITS))
+			window += 7919;
+		guest_visit((window * WINDOW + count % WINDOW) % guest_pages, id,
+			    ++count);
 		WRITE_ONCE(((uint64_t *)guest_visits)[id], count);
 	}
 	GUEST_DONE();
@@ -98,10 +106,10 @@ static void give_back(size_t first, size_t nr)
 			     MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
 }
 
-/* Until a vCPU has been to some more pages. */
+/* Until a vCPU has been to other pages, too. */
 static void wait_for_visits(void)
 {
-	uint64_t end = READ_ONCE(visits[0]) + nr_pages / 4;
+	uint64_t end = READ_ONCE(visits[0]) + WINDOW_VISITS;
 
 	while (READ_ONCE(visits[0]) < end)
 		sched_yield();
@@ -173,7 +181,8 @@ static void free_and_mark(void)
 		give_back(first, nr);
 
 		token++;
-		for (page = first; page < first + nr; page += 1 + nr / 64) {
+		/* Each window has one. */
+		for (page = roundup(first, WINDOW); page < first + nr; page += WINDOW) {
 			WRITE_ONCE(*(uint64_t *)(memory + page * page_size +
 						 TOKEN_OFFSET(page_size)), token);
 			/* After the page's; pairs with guest_visit(). */
@@ -270,8 +279,8 @@ int main(int argc, char **argv)
 	}
 
 	page_size = getpagesize();
-	nr_pages = size / page_size;
-	TEST_ASSERT(nr_pages >= 2, "At least two pages");
+	nr_pages = size / page_size / WINDOW * WINDOW;
+	TEST_ASSERT(nr_pages, "At least %u pages", WINDOW);
 
 	run_test();
 	return 0;
