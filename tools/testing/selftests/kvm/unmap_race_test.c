@@ -70,14 +70,14 @@ static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
 
 static void guest_code(uint64_t id)
 {
-	uint64_t count = 0, window = id;
+	uint64_t count, window = id;
 
-	while (!READ_ONCE(guest_stop)) {
+	for (count = 1; !READ_ONCE(guest_stop); count++) {
 		/* Not in order, or a vCPU and a thread meet only now and then. */
 		if (!(count % WINDOW_VISITS))
 			window += 7919;
 		guest_visit((window * WINDOW + count % WINDOW) % guest_pages, id,
-			    ++count);
+			    count);
 		WRITE_ONCE(((uint64_t *)guest_visits)[id], count);
 	}
 	GUEST_DONE();
