@@ -44,10 +44,10 @@ static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
 static int nr_vcpus = 1, nr_threads = 2, rounds = 200;
 static size_t nr_pages, page_size;
 static char *memory;
-static uint64_t *tokens, *visits;
+static uint64_t *tokens, *visits, *windows;
 
 /* Known to the guest. */
-static uint64_t guest_pages, guest_page_size, guest_visits;
+static uint64_t guest_pages, guest_page_size, guest_visits, guest_windows;
 static bool guest_stop;
 
 static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
@@ -70,14 +70,15 @@ static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
 
 static void guest_code(uint64_t id)
 {
-	uint64_t count, window = id;
+	uint64_t count, window = 0;
 
-	for (count = 1; !READ_ONCE(guest_stop); count++) {
-		/* Not in order, or a vCPU and a thread meet only now and then. */
-		if (!(count % WINDOW_VISITS))
-			window += 7919;
-		guest_visit((window * WINDOW + count % WINDOW) % guest_pages, id,
-			    count);
+	for (count = 0; !READ_ONCE(guest_stop); count++) {
+		if (!(count % WINDOW_VISITS)) {
+			window = (id + count / WINDOW_VISITS * 7919) * WINDOW %
+				 guest_pages;
+			WRITE_ONCE(((uint64_t *)guest_windows)[id], window);
+		}
+		guest_visit(window + count % WINDOW, id, count);
 		WRITE_ONCE(((uint64_t *)guest_visits)[id], count);
 	}
 	GUEST_DONE();
@@ -131,20 +132,33 @@ static void probe_freed(char *probe)
 			    *(uint64_t *)(probe + i), i);
 }
 
-static void random_range(unsigned int *seed, size_t limit, size_t *first,
-			 size_t *nr)
+/*
+ * A range of one half of the memory, and the page of it that is next to be used.
+ * What a CPU has cached may be gone by the vCPU's next exit, so that is where a
+ * vCPU is now, if it is in that half.
+ */
+static size_t random_range(unsigned int *seed, size_t base, size_t *first,
+			   size_t *nr)
 {
 	/* Some of a page, some of a table, some of several, some of all. */
-	size_t max = limit >> (rand_r(seed) % 4 * 4);
+	size_t limit = nr_pages / 2, max = limit >> (rand_r(seed) % 4 * 4);
+	size_t page = READ_ONCE(windows[rand_r(seed) % nr_vcpus]) - base;
 
+	if (page >= limit)
+		page = rand_r(seed) % limit / WINDOW * WINDOW;
 	*nr = 1 + rand_r(seed) % (max ?: 1);
-	*first = rand_r(seed) % (limit - *nr + 1);
+	*first = rand_r(seed) % *nr;
+	*first = page - (*first < page ? *first : page);
+	if (*first + *nr > limit)
+		*nr = limit - *first;
+	*first += base;
+	return page + base;
 }
 
 /* The first half of the memory is everybody's. */
 static void *freeing_thread(void *arg)
 {
-	unsigned int seed = (uintptr_t)arg / 2;
+	unsigned int seed = (uintptr_t)arg;
 	size_t first, nr;
 	char *probe;
 	int i;
@@ -154,8 +168,7 @@ static void *freeing_thread(void *arg)
 	TEST_ASSERT(probe != MAP_FAILED, "mmap: %s", strerror(errno));
 
 	for (i = 0; i < rounds; i++) {
-		/* Two threads at a time have the same ranges. */
-		random_range(&seed, nr_pages / 2, &first, &nr);
+		random_range(&seed, 0, &first, &nr);
 		give_back(first, nr);
 		probe_freed(probe);
 	}
@@ -163,38 +176,40 @@ static void *freeing_thread(void *arg)
 	return NULL;
 }
 
-/* The second half is this thread's, which marks its pages. */
+static void mark(size_t page, uint64_t token)
+{
+	WRITE_ONCE(*(uint64_t *)(memory + page * page_size +
+				 TOKEN_OFFSET(page_size)), token);
+	/* After the page's; pairs with guest_visit(). */
+	smp_store_release(&tokens[page], token);
+}
+
+/* The second half is this thread's, which marks its pages, one in a window. */
 static void free_and_mark(void)
 {
+	size_t first, nr, page, next;
 	unsigned int seed = 12345;
-	size_t first, nr, page;
 	uint64_t token = 0;
 	int i;
 
 	for (i = 0; i < rounds; i++) {
-		random_range(&seed, nr_pages / 2, &first, &nr);
-		first += nr_pages / 2;
+		next = random_range(&seed, nr_pages / 2, &first, &nr);
 		for (page = first; page < first + nr; page++)
 			WRITE_ONCE(tokens[page], 0);
 		/* vCPUs that find another token than they want look again. */
 		smp_wmb();
 		give_back(first, nr);
 
-		token++;
-		/* Each window has one. */
-		for (page = roundup(first, WINDOW); page < first + nr; page += WINDOW) {
-			WRITE_ONCE(*(uint64_t *)(memory + page * page_size +
-						 TOKEN_OFFSET(page_size)), token);
-			/* After the page's; pairs with guest_visit(). */
-			smp_store_release(&tokens[page], token);
-		}
+		mark(next, ++token);
 		wait_for_visits();
+		for (page = roundup(first, WINDOW); page < first + nr; page += WINDOW)
+			mark(page, token);
 	}
 }
 
 static void run_test(void)
 {
-	size_t nr_tokens = DIV_ROUND_UP((nr_pages + MAX_VCPUS) * sizeof(uint64_t),
+	size_t nr_tokens = DIV_ROUND_UP((nr_pages + 2 * MAX_VCPUS) * sizeof(uint64_t),
 					page_size);
 	pthread_t vcpu_threads[MAX_VCPUS], threads[MAX_THREADS];
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
@@ -213,13 +228,16 @@ static void run_test(void)
 	memory = addr_gpa2hva(vm, TEST_ADDR);
 	tokens = addr_gpa2hva(vm, TOKENS_ADDR);
 	visits = tokens + nr_pages;
+	windows = visits + MAX_VCPUS;
 
 	guest_pages = nr_pages;
 	guest_page_size = page_size;
 	guest_visits = TOKENS_ADDR + nr_pages * sizeof(uint64_t);
+	guest_windows = guest_visits + MAX_VCPUS * sizeof(uint64_t);
 	sync_global_to_guest(vm, guest_pages);
 	sync_global_to_guest(vm, guest_page_size);
 	sync_global_to_guest(vm, guest_visits);
+	sync_global_to_guest(vm, guest_windows);
 	for (i = 0; i < nr_vcpus; i++) {
 		vcpu_args_set(vcpus[i], 1, (uint64_t)i);
 		pthread_create(&vcpu_threads[i], NULL, vcpu_thread, vcpus[i]);
@@ -279,8 +297,8 @@ int main(int argc, char **argv)
 	}
 
 	page_size = getpagesize();
-	nr_pages = size / page_size / WINDOW * WINDOW;
-	TEST_ASSERT(nr_pages, "At least %u pages", WINDOW);
+	nr_pages = size / page_size / (2 * WINDOW) * (2 * WINDOW);
+	TEST_ASSERT(nr_pages, "At least %u pages", 2 * WINDOW);
 
 	run_test();
 	return 0;
