@@ -54,8 +54,8 @@ NPT = CORE + """
     dirty_log_test -M dirty-ring -i 3 -I 10
     dirty_log_copy_test
     dirty_log_copy_test -s anonymous_thp
-    unmap_race_test -r 200
-    unmap_race_test -r 200 -v 2 -s anonymous_thp
+    unmap_race_test
+    unmap_race_test -v 2 -s anonymous_thp
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp -e
     dirty_log_perf_test -b 16M -v 2 -g
     kvm_page_table_test -b 16M -v 2 -s anonymous_hugetlb_2mb
@@ -130,8 +130,8 @@ ARM64 = """
     kvm_page_table_test -m 0 -b 16M -v 2 -s anonymous_thp
     dirty_log_copy_test
     dirty_log_copy_test -s anonymous_thp
-    unmap_race_test -r 200
-    unmap_race_test -r 200 -v 2 -s anonymous_thp
+    unmap_race_test
+    unmap_race_test -v 2 -s anonymous_thp
     dirty_log_perf_test -m 0 -b 16M -v 2
     access_tracking_perf_test -m 0 -b 8M -v 2
     dirty_log_perf_test -m 0 -b 16M -v 2 -s anonymous_thp
@@ -146,7 +146,7 @@ ARM64_OLD = """
     demand_paging_test -m 6 -b 4M -u MISSING -v 2
     kvm_page_table_test -m 6 -b 16M -v 2 -s anonymous_thp
     dirty_log_copy_test -b 8M -r 40
-    unmap_race_test -b 8M -r 100
+    unmap_race_test -b 8M -r 50
     dirty_log_perf_test -m 6 -b 16M -v 2 -s anonymous_thp
     access_tracking_perf_test -m 6 -b 8M -v 2
     tdp_mmu_trace_test
@@ -203,7 +203,7 @@ RISCV = """
 SHADOW = """
     demand_paging_test -b 8M -v 2
     dirty_log_copy_test -b 8M -r 40
-    unmap_race_test -b 8M -r 100
+    unmap_race_test -b 8M -r 50
     dirty_log_perf_test -b 8M -v 2
     dirty_log_perf_test -b 8M -v 2 -s anonymous_thp
     kvm_page_table_test -b 16M -v 2
