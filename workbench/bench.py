@@ -1,12 +1,13 @@
 """tdp bench: what the operations of the MMU cost, in instructions, beside the unpatched kernel."""
 
+import math
 import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, common, count, run, series, source
+from . import boot, build, common, count, plot, run, series, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
 from .targets import TARGETS
@@ -145,27 +146,83 @@ def flat(target, found):
                 yield row | {"quantity": quantity, "value": str(value)}
 
 
+def slope(points):
+    """The exponent by which something grows: of the straight line through the logarithms of [(x, y), ...]."""
+    logs = [(math.log(x), math.log(y)) for x, y in points if y]
+    if len(logs) < 2:
+        return 0.0
+    mx, my = (sum(v) / len(logs) for v in zip(*logs))
+    return sum((x - mx) * (y - my) for x, y in logs) / sum((x - mx) ** 2 for x, _ in logs)
+
+
+def growing(found):
+    """{operation: {kernel: [(MiB, instructions of all of it), ...]}} of what was measured, {MiB: {kernel: costs}}."""
+    first = next(iter(found.values()))
+    return {key: {kernel: [(size, found[size][kernel][key].instructions) for size in found] for kernel in first}
+            for key in first["unpatched"] if all(key in costs for kernels in found.values() for costs in kernels.values())
+            and first["unpatched"][key].number < max(found[max(found)]["unpatched"][key].number, 2)}
+
+
+def growth_rows(found):
+    """A row for each operation that is of memory: what a unit costs at each size, and the exponent of all of it."""
+    for key, lists in growing(found).items():
+        row = {"memory": key[0], "operation": key[1], "per": found[min(found)]["unpatched"][key].unit}
+        for kernel, points in lists.items():
+            row |= {f"{kernel}, {size} MiB": f"{total / found[size][kernel][key].number:.1f}" for size, total in points}
+            row |= {f"exponent, {kernel}": f"{slope(points):.3f}"}
+        yield row
+
+
+def draw(target, path, found):
+    """Plots, beside a CSV, of what was measured: of the ratios at the first size, and of how all of it grows."""
+    size = min(found)
+    others = [name for name in found[size] if name != "unpatched"]
+    rows = []
+    for key, base in found[size]["unpatched"].items():
+        values = [found[size][name][key].instructions / base.instructions if base.instructions else 0 for name in others]
+        rows.append((f"{key[0]}: {key[1]}", *values))
+    base = path.with_suffix("")
+    made = plot.ratios(base.with_name(f"{base.name}-{target.name}"), f"{target.name}, {size} MiB: instructions, unpatched = 1",
+                       rows, others)
+    if len(found) > 1:
+        panels = growing(found)
+        for memory in dict.fromkeys(key[0] for key in panels):
+            made += plot.growth(base.with_name(f"{base.name}-{target.name}-growth-{memory.replace(' ', '-')}"),
+                                f"{target.name}, {memory}: instructions by MiB of guest memory",
+                                [(key[1], lists) for key, lists in panels.items() if key[0] == memory])
+    return made
+
+
 def bench_cmd(args):
     src = series.patched(source.get(args))
-    every = []
+    path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    every, made = [], []
     for name in dict.fromkeys(args.targets):
         target = TARGETS[name]
         selftests = build.selftests(src, target.arch)
-        test = Test("tdp_mmu_cost", f"-b {SIZE.get(name, SIZE_QEMU)}", timeout=3600)
+        sizes = sorted(set(args.sizes or [SIZE.get(name, SIZE_QEMU)]))
         compared = kernels(target)
-        say(f"{name}: {len(compared)} kernels, some minutes each")
+        say(f"{name}: {len(compared)} kernels, some minutes each for {SIZE_QEMU} MiB")
         why = count.missing(boot.qemu(target)) if boot.qemu(target) else "Bochs has no plugins"
         if why:
             say(f"{name}: time and nothing else is measured: {why}")
-        found = {kernel.name: measure(target, kernel, src, selftests, test, not why) for kernel in compared}
-        for title, rows in tables(target, found, not why):
+        found = {}
+        for size in sizes:
+            test = Test("tdp_mmu_cost", f"-b {size}", timeout=3600 * max(1, size // SIZE_QEMU))
+            found[size] = {kernel.name: measure(target, kernel, src, selftests, test, not why) for kernel in compared}
+            every += [{"MiB": str(size)} | row for row in flat(target, found[size])]
+        for title, rows in tables(target, found[sizes[0]], not why):
             if not rows:
                 continue
-            print(f"\n{name}: {title}")
+            print(f"\n{name}, {sizes[0]} MiB: {title}")
             print(*run.table(rows), sep="\n")
-        every += flat(target, found)
-    path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
+        if len(sizes) > 1 and (rows := list(growth_rows(found))):
+            print(f"\n{name}: {'instructions' if not why else 'ticks of the clock'} by size; all of it grows with"
+                  " this power of the memory")
+            print(*run.table(rows), sep="\n")
+        made += draw(target, path, found)
     run.write_csv(path, every)
-    print(f"\nCSV: {path}")
+    print(f"\nCSV: {path}", *(f"plot: {p}" for p in made), sep="\n")
     sys.stdout.flush()
     return 0

@@ -33,6 +33,17 @@ def one_of(kind, names):
     return check
 
 
+def sizes(value):
+    """An argument type: numbers of MiB, with commas."""
+    try:
+        found = [int(v) for v in value.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a list of MiB, as 16,64,256")
+    return found
+
+
 def parser():
     top = Parser(prog="tdp", formatter_class=argparse.RawDescriptionHelpFormatter, description=(
         "One KVM TDP MMU for every architecture: patches Linux 6.12, builds it, runs it under emulation."),
@@ -76,13 +87,15 @@ def parser():
                       help="only what concerns these targets")
 
     bench = command("bench", "Count the instructions that operations cost, beside the unpatched kernel; print a table.",
-                    "  tdp bench\n  tdp bench npt arm64 --csv costs.csv",
+                    "  tdp bench\n  tdp bench npt arm64 --csv costs.csv\n  tdp bench arm64 --sizes 16,64,256",
                     "One CPU, whose clock is its instructions: the numbers are exact. Log start, log stop and slot"
                     " deletion wait for\nSRCU, too, for longer or shorter as it happens: those vary, by 15"
                     " percent where it was seen. What was measured\nwith the same kernel is remembered: an interrupted run goes on"
                     " where it stopped.\n\n"
                     f"targets:\n{_TARGET_LINES}")
-    bench.add_argument("--csv", metavar="FILE", help="where to write the table, besides")
+    bench.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
+    bench.add_argument("--sizes", metavar="MIB,MIB...", type=sizes, help="guest memory (64; 4 on Bochs); with more than one, how"
+                       " costs grow with it, too")
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
 
@@ -156,6 +169,8 @@ def _groups(args):
     if args.command == "prove":
         return {"build"}
     groups = {"source"} | (set() if getattr(args, "src", "-") else {"debian"})
+    if args.command == "bench":
+        groups.add("bench")
     for name in _targets(args):
         groups.update(_CHECKS.get(name) or TARGETS[name].packages)
     return groups
