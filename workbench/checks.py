@@ -315,26 +315,36 @@ def _build_step(src, step, commit, tree, out):
     return errors
 
 
-def i386_builds(src):
-    """KVM builds for 32-bit x86."""
-    name = "32-bit x86 builds KVM"
-    out = src.builds / "i386"
-    fragments = [CONFIGS / "i386.config"]
-    key = common.digest(build.kernel_key(src, src.commit), repr(sorted(build.merged(fragments).items())),
-                        build.compiler(""))
+# KVM of others, which the series must leave as they are: result, architecture, compiler, configuration.
+_OTHERS = (
+    ("32-bit x86 builds KVM", "i386", "", "arch/x86/kvm/"),
+    ("MIPS builds KVM, with a spinlock for mmu_lock", "mips", "mips64el-linux-gnuabi64-", "arch/mips/kvm/"),
+)
 
-    def work():
-        common.check_space(out, 1)
-        with common.lock(f"tree-{src.id}"), common.step("building KVM for 32-bit x86", "2 minutes"):
-            series.checkout(src, src.commit, src.tree)
-            try:
-                build.configure(src, src.commit, src.tree, out, "i386", "", fragments)
-                common.run(build.make(src.tree, out, "i386", "", "arch/x86/kvm/"), out.with_name("i386.log"),
-                           what="building KVM for 32-bit x86", env=build.environ())
-            except common.Failed as e:
-                return [e.msg]
-        return _warnings(out.with_name("i386.log"), series.changed_files(src))
-    return [_result(name, _remembered(src, "i386", key, work))]
+
+def others_build(src):
+    """KVM builds where nothing of the MMU is used."""
+    return [_result(name, _remembered(src, arch, _other_key(src, arch, cross), lambda: _build_other(src, name, arch, cross, goal)))
+            for name, arch, cross, goal in _OTHERS]
+
+
+def _other_key(src, arch, cross):
+    return common.digest(build.kernel_key(src, src.commit), repr(sorted(build.merged([CONFIGS / f"{arch}.config"]).items())),
+                         build.compiler(cross))
+
+
+def _build_other(src, name, arch, cross, goal):
+    out = src.builds / arch
+    common.check_space(out, 1)
+    with common.lock(f"tree-{src.id}"), common.step(name.replace("builds KVM", "building KVM"), "2 minutes"):
+        series.checkout(src, src.commit, src.tree)
+        try:
+            build.configure(src, src.commit, src.tree, out, arch, cross, [CONFIGS / f"{arch}.config"])
+            common.run(build.make(src.tree, out, arch, cross, goal), out.with_name(f"{arch}.log"), what=f"building {goal}",
+                       env=build.environ())
+        except common.Failed as e:
+            return [e.msg]
+    return _warnings(out.with_name(f"{arch}.log"), series.changed_files(src))
 
 
 def sparse(src):
@@ -522,4 +532,4 @@ def _host_run(place, goal, title, about, key=None, *variables):
 
 
 # In this order: what is quick and says most comes first.
-ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, i386_builds, sparse)
+ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, others_build, sparse)
