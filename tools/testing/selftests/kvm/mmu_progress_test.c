@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How far vCPUs get while something is done to other memory of their VM.
+ *
+ * vCPUs fault on memory that they have not been to, all the time.  Meanwhile an
+ * operation is done to a memslot that was populated, again and again; what the
+ * vCPUs have touched is counted from the beginning to the end of it.  The output is
+ * for comparing kernels: nothing is asserted about time.
+ */
+#include <fcntl.h>
+#include <linux/bitmap.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <asm/barrier.h>
+
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+#include "ucall_common.h"
+
+#define OBJECT_SLOT	10
+#define OBJECT_ADDR	0xc0000000ul
+#define FRESH_SLOT	11
+#define FRESH_ADDR	0x200000000ul
+#define COUNTS_SLOT	12
+#define COUNTS_ADDR	0xb0000000ul
+#define MAX_VCPUS	8
+#define NR_SINGLE	256
+#define RING_ENTRIES	65536
+
+enum log_mode { GET, CLEAR, RING };
+
+static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
+static int nr_vcpus = 1, runs = 20;
+static const char *only;
+static size_t object_pages, fresh_pages, page_size;
+
+static struct kvm_vm *vm;
+static struct kvm_vcpu *populator;
+static char *object, *fresh;
+static uint64_t *counts, emptied;
+static unsigned long *dirty;
+static struct kvm_userspace_memory_region2 region;
+
+/* Known to the guest. */
+static uint64_t guest_object_pages, guest_fresh_pages, guest_page_size;
+static bool guest_stop;
+
+static void guest_code(uint64_t id, uint64_t first, uint64_t nr)
+{
+	uint64_t count, *touched = (uint64_t *)COUNTS_ADDR + id;
+
+	for (count = 0; !READ_ONCE(guest_stop); count++) {
+		WRITE_ONCE(*(uint64_t *)(FRESH_ADDR + (first + count % nr) *
+					 guest_page_size), count);
+		WRITE_ONCE(*touched, count + 1);
+	}
+	GUEST_DONE();
+}
+
+/* Not a vCPU that is looked at. */
+static void populate_code(void)
+{
+	uint64_t page, count = 0;
+
+	for (;;) {
+		count++;
+		for (page = 0; page < guest_object_pages; page++)
+			WRITE_ONCE(*(uint64_t *)(OBJECT_ADDR + page * guest_page_size),
+				   count);
+		GUEST_SYNC(count);
+	}
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct kvm_vcpu *vcpu = arg;
+
+	vcpu_run(vcpu);
+	TEST_ASSERT(get_ucall(vcpu, NULL) == UCALL_DONE, "exit reason %s",
+		    exit_reason_str(vcpu->run->exit_reason));
+	return NULL;
+}
+
+static void populate(void)
+{
+	vcpu_run(populator);
+	TEST_ASSERT(get_ucall(populator, NULL) == UCALL_SYNC, "exit reason %s",
+		    exit_reason_str(populator->run->exit_reason));
+}
+
+static uint64_t touched(void)
+{
+	uint64_t sum = 0;
+	int i;
+
+	for (i = 0; i < nr_vcpus; i++)
+		sum += READ_ONCE(counts[i]);
+	return sum;
+}
+
+/* vCPUs must not come to the end of what they have not been to. */
+static void refresh(void)
+{
+	if (touched() - emptied < fresh_pages / 4)
+		return;
+	madvise(fresh, fresh_pages * page_size, MADV_DONTNEED);
+	emptied = touched();
+}
+
+static void set_flags(uint32_t flags)
+{
+	region.flags = flags;
+	vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region);
+}
+
+static void set_size(uint64_t size)
+{
+	region.memory_size = size;
+	vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region);
+}
+
+/* The operations, and what comes before. */
+
+static void nothing(void)
+{
+}
+
+static void wait_a_bit(void)
+{
+	usleep(5000);
+}
+
+static void start_log(void)
+{
+	set_flags(KVM_MEM_LOG_DIRTY_PAGES);
+}
+
+static void stop_log(void)
+{
+	set_flags(0);
+}
+
+static void populate_unlogged(void)
+{
+	stop_log();
+	populate();
+}
+
+static void populate_logged(void)
+{
+	start_log();
+	populate();
+}
+
+static void get_log(void)
+{
+	kvm_vm_get_dirty_log(vm, OBJECT_SLOT, dirty);
+}
+
+static void populate_and_get(void)
+{
+	populate_logged();
+	get_log();
+}
+
+static void clear_log(void)
+{
+	kvm_vm_clear_dirty_log(vm, OBJECT_SLOT, dirty, 0, object_pages);
+}
+
+static void harvest(void)
+{
+	struct kvm_dirty_gfn *ring = vcpu_map_dirty_ring(populator);
+	static u32 fetch;
+
+	populate_logged();
+	for (;; fetch++) {
+		struct kvm_dirty_gfn *gfn = &ring[fetch % RING_ENTRIES];
+
+		/* Before the entry is read; KVM fills it first. */
+		if (smp_load_acquire(&gfn->flags) != KVM_DIRTY_GFN_F_DIRTY)
+			break;
+		/* After it was read; the reset looks for this. */
+		smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
+	}
+}
+
+static void reset_ring(void)
+{
+	kvm_vm_reset_dirty_ring(vm);
+}
+
+static struct {
+	uint64_t pos, mask;
+} *idle_words;
+static size_t nr_idle_words;
+static int idle_fd = -1, pagemap_fd = -1;
+
+static void find_idle_words(void)
+{
+	uint64_t entry, pfn;
+	size_t i;
+
+	populate_unlogged();
+	nr_idle_words = 0;
+	for (i = 0; i < object_pages; i++) {
+		off_t off = ((uintptr_t)object / getpagesize() + i) * 8;
+
+		TEST_ASSERT_EQ(pread(pagemap_fd, &entry, 8, off), 8);
+		pfn = entry & GENMASK_ULL(54, 0);
+		if (!nr_idle_words || idle_words[nr_idle_words - 1].pos != pfn / 64 * 8) {
+			idle_words[nr_idle_words].mask = 0;
+			idle_words[nr_idle_words++].pos = pfn / 64 * 8;
+		}
+		idle_words[nr_idle_words - 1].mask |= 1ull << (pfn % 64);
+	}
+}
+
+static void age(void)
+{
+	size_t i;
+
+	for (i = 0; i < nr_idle_words; i++)
+		TEST_ASSERT_EQ(pwrite(idle_fd, &idle_words[i].mask, 8,
+				      idle_words[i].pos), 8);
+}
+
+static void unmap_all(void)
+{
+	madvise(object, object_pages * page_size, MADV_DONTNEED);
+}
+
+static void unmap_single(void)
+{
+	size_t i;
+
+	for (i = 0; i < NR_SINGLE; i++)
+		madvise(object + i * (object_pages / NR_SINGLE) * page_size,
+			page_size, MADV_DONTNEED);
+}
+
+static void delete(void)
+{
+	set_size(0);
+}
+
+static void add_and_populate(void)
+{
+	if (!region.memory_size)
+		set_size(object_pages * page_size);
+	populate_unlogged();
+}
+
+static const struct op {
+	const char *name;
+	enum log_mode mode;
+	void (*before)(void);
+	void (*run)(void);
+} ops[] = {
+	{ "nothing",		CLEAR,	nothing,		wait_a_bit },
+	{ "log start",		CLEAR,	populate_unlogged,	start_log },
+	{ "clear log",		CLEAR,	populate_and_get,	clear_log },
+	{ "log stop",		CLEAR,	populate_logged,	stop_log },
+	{ "age",		CLEAR,	find_idle_words,	age },
+	{ "unmap all",		CLEAR,	populate_unlogged,	unmap_all },
+	{ "unmap single pages",	CLEAR,	populate_unlogged,	unmap_single },
+	{ "delete memslot",	CLEAR,	add_and_populate,	delete },
+	{ "get log",		GET,	populate_logged,	get_log },
+	{ "reset ring",		RING,	harvest,		reset_ring },
+};
+
+static void measure(const struct op *op)
+{
+	uint64_t from, sum = 0, ns = 0;
+	struct timespec start;
+	int i;
+
+	for (i = 0; i < runs; i++) {
+		refresh();
+		op->before();
+		/* They may have waited. */
+		for (from = touched(); touched() < from + 4;)
+			sched_yield();
+
+		from = touched();
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		op->run();
+		ns += timespec_to_ns(timespec_elapsed(start));
+		sum += touched() - from;
+	}
+	printf("progress,%s,%d,%lu,%lu,%.0f\n", op->name, runs, ns, sum,
+	       sum * 1e9 / ns);
+}
+
+static void add_slot(int slot, uint64_t addr, size_t nr,
+		     enum vm_mem_backing_src_type type)
+{
+	vm_userspace_mem_region_add(vm, type, addr, slot, nr, 0);
+	virt_map(vm, addr, addr, nr);
+}
+
+static void run_mode(enum log_mode mode)
+{
+	pthread_t threads[MAX_VCPUS];
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	size_t share = fresh_pages / nr_vcpus, i;
+
+	vm = __vm_create(VM_SHAPE_DEFAULT, nr_vcpus + 1,
+			 object_pages + fresh_pages + 1);
+	TEST_ASSERT(vm->page_size == page_size, "pages of %u bytes", vm->page_size);
+	if (mode == RING)
+		vm_enable_dirty_ring(vm, RING_ENTRIES * sizeof(struct kvm_dirty_gfn));
+	else if (mode == CLEAR)
+		vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+			      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	for (i = 0; i < nr_vcpus; i++)
+		vcpus[i] = vm_vcpu_add(vm, i, guest_code);
+	populator = vm_vcpu_add(vm, nr_vcpus, populate_code);
+
+	add_slot(OBJECT_SLOT, OBJECT_ADDR, object_pages, backing);
+	add_slot(FRESH_SLOT, FRESH_ADDR, fresh_pages, VM_MEM_SRC_ANONYMOUS);
+	add_slot(COUNTS_SLOT, COUNTS_ADDR, 1, VM_MEM_SRC_ANONYMOUS);
+	object = addr_gpa2hva(vm, OBJECT_ADDR);
+	fresh = addr_gpa2hva(vm, FRESH_ADDR);
+	counts = addr_gpa2hva(vm, COUNTS_ADDR);
+	region = memslot2region(vm, OBJECT_SLOT)->region;
+	emptied = 0;
+
+	guest_stop = false;
+	guest_object_pages = object_pages;
+	guest_fresh_pages = fresh_pages;
+	guest_page_size = page_size;
+	sync_global_to_guest(vm, guest_stop);
+	sync_global_to_guest(vm, guest_object_pages);
+	sync_global_to_guest(vm, guest_fresh_pages);
+	sync_global_to_guest(vm, guest_page_size);
+	for (i = 0; i < nr_vcpus; i++) {
+		vcpu_args_set(vcpus[i], 3, (uint64_t)i, (uint64_t)(i * share),
+			      (uint64_t)share);
+		pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]);
+	}
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		if (ops[i].mode != mode || (only && !strstr(only, ops[i].name)))
+			continue;
+		if (ops[i].run == age && (idle_fd < 0 || pagemap_fd < 0))
+			printf("# no page_idle: aging is not measured\n");
+		else
+			measure(&ops[i]);
+	}
+
+	guest_stop = true;
+	sync_global_to_guest(vm, guest_stop);
+	for (i = 0; i < nr_vcpus; i++)
+		pthread_join(threads[i], NULL);
+	kvm_vm_free(vm);
+}
+
+static void help(const char *name)
+{
+	size_t i;
+
+	printf("usage: %s [-h] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type] [-o operations]\n"
+	       " -b: memory that something is done to (default: 64M)\n"
+	       " -f: memory that vCPUs fault on (default: 256M)\n"
+	       " -v: vCPUs, 1 to %d (default: %d)\n"
+	       " -n: how often each operation is done (default: %d)\n"
+	       " -o: only these, with commas:\n",
+	       name, MAX_VCPUS, nr_vcpus, runs);
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		printf("     %s\n", ops[i].name);
+	backing_src_help("-s");
+	printf("prints: progress,operation,runs,nanoseconds,pages touched,pages a second\n");
+	exit(KSFT_FAIL);
+}
+
+int main(int argc, char **argv)
+{
+	size_t object_size = 64 << 20, fresh_size = 256 << 20;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "hb:f:v:n:s:o:")) != -1) {
+		switch (opt) {
+		case 'b':
+			object_size = parse_size(optarg);
+			break;
+		case 'f':
+			fresh_size = parse_size(optarg);
+			break;
+		case 'v':
+			nr_vcpus = atoi_positive("Number of vCPUs", optarg);
+			TEST_ASSERT(nr_vcpus <= MAX_VCPUS, "Too many vCPUs");
+			break;
+		case 'n':
+			runs = atoi_positive("Number of runs", optarg);
+			break;
+		case 's':
+			backing = parse_backing_src_type(optarg);
+			break;
+		case 'o':
+			only = optarg;
+			break;
+		default:
+			help(argv[0]);
+		}
+	}
+
+	page_size = getpagesize();
+	object_pages = object_size / page_size;
+	fresh_pages = fresh_size / page_size;
+	TEST_ASSERT(object_pages >= NR_SINGLE && object_pages < RING_ENTRIES,
+		    "%u to %u pages to do something to", NR_SINGLE, RING_ENTRIES - 1);
+	TEST_ASSERT(object_size <= FRESH_ADDR - OBJECT_ADDR, "At most 5G");
+	dirty = bitmap_zalloc(object_pages);
+	idle_words = calloc(object_pages, sizeof(*idle_words));
+	TEST_ASSERT(dirty && idle_words, "out of memory");
+	idle_fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
+	pagemap_fd = open("/proc/self/pagemap", O_RDONLY);
+
+	run_mode(CLEAR);
+	run_mode(GET);
+	if (kvm_has_cap(KVM_CAP_DIRTY_LOG_RING) ||
+	    kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_ACQ_REL))
+		run_mode(RING);
+	return 0;
+}
