@@ -359,6 +359,9 @@ static void run_mode(enum log_mode mode)
 	sync_global_to_guest(vm, guest_stop);
 	for (i = 0; i < nr_vcpus; i++)
 		pthread_join(threads[i], NULL);
+	/* What frees the VM deletes all memslots that it knows. */
+	if (!region.memory_size)
+		set_size(object_pages * page_size);
 	kvm_vm_free(vm);
 }
 
