@@ -453,7 +453,7 @@ void cpu_entry_purged(const tdp_pte_t *ptep)
 }
 
 /* A notifier has returned: nothing of the range is mapped, or cached. */
-void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
+void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end, bool valid_only)
 {
 	const struct kvm_tdp_root *root;
 	struct cpu *cpu;
@@ -465,6 +465,8 @@ void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
 			struct view v = hw_view(c->pte, c->level);
 
 			root = usable(cpu, c);
+			if (root && root->invalid && valid_only)
+				continue;
 			CHECK(!root || root->as_id != as_id || v.table ||
 			      !v.access || c->gfn >= end ||
 			      c->gfn + model_span(c->level) <= start,
@@ -473,7 +475,7 @@ void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end)
 		}
 	}
 	list_for_each_entry(root, &vm.kvm.tdp.roots, link) {
-		if (root->as_id != as_id)
+		if (root->as_id != as_id || (root->invalid && valid_only))
 			continue;
 		/* A sample, of what can be large. */
 		for (gfn = start; gfn < end; gfn += gfn < start + 8 ? 1 : 61) {

@@ -289,7 +289,7 @@ static void take_away(struct mem *mem, gfn_t start, gfn_t end)
 static void check_unmapped(struct mem *mem, gfn_t start, gfn_t end)
 {
 	test_protect_tables();
-	cpu_check_unmapped(mem->slots[0].as_id, start, end);
+	cpu_check_unmapped(mem->slots[0].as_id, start, end, false);
 	test_unprotect_tables();
 }
 
@@ -387,6 +387,8 @@ bool op_test_age(struct mem *mem, gfn_t start, gfn_t end)
 /* New mappings of a range look different from now on, as kvm_zap_gfn_range(). */
 void op_zap(gfn_t start, gfn_t end)
 {
+	struct mem *mem;
+
 	write_lock(&vm.kvm.mmu_lock);
 	invalidate_begin(start, end);
 	write_unlock(&vm.kvm.mmu_lock);
@@ -395,8 +397,14 @@ void op_zap(gfn_t start, gfn_t end)
 
 	/* Not with mmu_lock held for write, for which everybody has flushed. */
 	test_protect_tables();
-	cpu_check_unmapped(0, start, end);
-	cpu_check_unmapped(1, start, end);
+	for (mem = vm.mem; mem < vm.mem + NR_MEMS; mem++) {
+		gfn_t first = max(start, mem->base_gfn);
+		gfn_t behind = min(end, mem->base_gfn + mem->npages);
+
+		if (first < behind)
+			cpu_check_unmapped(mem->slots[0].as_id, first, behind,
+					   true);
+	}
 	test_unprotect_tables();
 
 	write_lock(&vm.kvm.mmu_lock);

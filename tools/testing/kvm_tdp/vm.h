@@ -209,7 +209,7 @@ void cpu_flush_all(struct cpu *cpu);
 void cpu_exit(struct cpu *cpu);
 void cpu_drain_log(struct cpu *cpu);
 void cpu_check_flushed(const struct kvm_tdp_root *root, kvm_pfn_t pfn, gfn_t nr);
-void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end);
+void cpu_check_unmapped(int as_id, gfn_t start, gfn_t end, bool valid_only);
 void cpu_table_freed(void *table);
 void cpu_entry_purged(const tdp_pte_t *ptep);
 void cpu_entry_made(const struct tdp_pgtable *pgt, gfn_t gfn, int level);
