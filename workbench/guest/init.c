@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -35,6 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -764,23 +766,70 @@ static void report_leaks(void)
 	free(text);
 }
 
+static bool stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Let a CPU run nothing but this, and so not the scheduler, until @stop. */
+static pid_t occupy(int cpu, volatile bool *there, const volatile bool *stop)
+{
+	struct sched_param param = { .sched_priority = 99 };
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (!stay_on(cpu) || sched_setscheduler(0, SCHED_FIFO, &param))
+		say("# cannot occupy CPU %d: %s", cpu, strerror(errno));
+	*there = true;
+	while (!*stop)
+		;
+	_exit(0);
+}
+
 /*
  * A VM for as long as the tests run.  The first VM and the end of the last one
  * patch the scheduler, by the static key preempt_notifier_key.  QEMU before
  * 8.1, with a thread for each CPU, can keep the old code for good when one CPU
  * translates it while another patches it (its commit deba78709ae8 mends that):
- * kvm_sched_in() is not called then, and the vCPU never returns from the guest
- * that it was not loaded for.
+ * kvm_sched_in() is not called then, the vCPU that was not loaded never returns
+ * from the guest, or what it writes to is not found in its dirty ring.  So no
+ * other CPU may come to the scheduler while this VM is made.
  */
-static void hold_vm(void)
+static void hold_vm(int nr_cpus)
 {
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct {
+		volatile bool stop, there[64];
+	} *shared;
+	int cpu, kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	pid_t pids[64] = { 0 };
+	cpu_set_t all;
 
-	if (kvm < 0)
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (kvm < 0 || shared == MAP_FAILED || nr_cpus > 64 ||
+	    sched_getaffinity(0, sizeof(all), &all) || !stay_on(0))
 		return;
+	for (cpu = 1; cpu < nr_cpus; cpu++)
+		pids[cpu] = occupy(cpu, &shared->there[cpu], &shared->stop);
+	for (cpu = 1; cpu < nr_cpus; cpu++)
+		while (pids[cpu] > 0 && !shared->there[cpu])
+			usleep(1000);
+
 	/* Never closed, and of no child: KVM makes it O_CLOEXEC. */
 	if (ioctl(kvm, KVM_CREATE_VM, 0) < 0)
 		say("# no VM to hold: %s", strerror(errno));
+
+	shared->stop = true;
+	for (cpu = 1; cpu < nr_cpus; cpu++)
+		if (pids[cpu] > 0)
+			waitpid(pids[cpu], NULL, 0);
+	sched_setaffinity(0, sizeof(all), &all);
+	munmap(shared, sizeof(*shared));
 	close(kvm);
 }
 
@@ -799,7 +848,7 @@ static void run_tests(char *list)
 	say("# harness: %s", harness ? "kselftest/runner.sh" : "none");
 	say("1..%d", total);
 	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		hold_vm();
+		hold_vm(sysconf(_SC_NPROCESSORS_ONLN));
 
 	/* What the kernel lost before the tests is not theirs. */
 	if (kmemleak) {
