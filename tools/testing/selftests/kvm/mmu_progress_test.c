@@ -369,7 +369,8 @@ static void help(const char *name)
 {
 	size_t i;
 
-	printf("usage: %s [-h] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type] [-o operations]\n"
+	printf("usage: %s [-h] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type]\n"
+	       "       [-o operations]\n"
 	       " -b: memory that something is done to (default: 64M)\n"
 	       " -f: memory that vCPUs fault on (default: 256M)\n"
 	       " -v: vCPUs, 1 to %d (default: %d)\n"
