@@ -83,8 +83,16 @@ def measure(target, kernel, src, selftests, test, counted):
     return cheapest(lines, count.spans((line for line in lines if not COST.match(line)), target, symbols) if counted else None)
 
 
+def _unit(counted):
+    return "instructions" if counted else "ticks of the clock"
+
+
 def _ratio(own, base):
     return f"{own / base:.3f}" if base else "-" if own else "1.000"
+
+
+def _ratio_head(kernel):
+    return "ratio" if kernel == "patched" else f"ratio of {kernel}"
 
 
 def _rows(found, value, shown):
@@ -96,9 +104,13 @@ def _rows(found, value, shown):
                "unpatched": f"{value(base) / base.number:.1f}"}
         for name, costs in found.items():
             if name != "unpatched":
-                ratio = "ratio" if name == "patched" else f"ratio of {name}"
-                row |= {name: f"{value(costs[key]) / base.number:.1f}", ratio: _ratio(value(costs[key]), value(base))}
+                row |= {name: f"{value(costs[key]) / base.number:.1f}",
+                        _ratio_head(name): _ratio(value(costs[key]), value(base))}
         yield row
+
+
+def _costs(found):
+    return _rows(found, lambda c: c.instructions, lambda c: c.instructions)
 
 
 def _counts(found, kinds):
@@ -112,9 +124,9 @@ def _counts(found, kinds):
 
 def tables(target, found, counted):
     """(title, rows) of each table that there is of a target."""
-    rows = list(_rows(found, lambda c: c.instructions, lambda c: c.instructions))
+    rows = list(_costs(found))
     slower = [row for row in rows if float(row["ratio"]) > 1]
-    yield (f"{'instructions' if counted else 'ticks of the clock'}; {len(slower)} of {len(rows)} operations cost more"
+    yield (f"{_unit(counted)}; {len(slower)} of {len(rows)} operations cost more"
            " than with the unpatched kernel" + (": the first rows" if slower else ""), slower + [row for row in rows if row not in slower])
     if not counted:
         return
@@ -173,22 +185,20 @@ def growth_rows(found):
         yield row
 
 
-def draw(target, path, found):
+def draw(target, path, found, counted):
     """Plots, beside a CSV, of what was measured: of the ratios at the first size, and of how all of it grows."""
     size = min(found)
-    others = [name for name in found[size] if name != "unpatched"]
-    rows = []
-    for key, base in found[size]["unpatched"].items():
-        values = [found[size][name][key].instructions / base.instructions if base.instructions else 0 for name in others]
-        rows.append((f"{key[0]}: {key[1]}", *values))
+    rows = list(_costs(found[size]))
+    heads = {name: _ratio_head(name) for name in found[size] if name != "unpatched"}
     base = path.with_suffix("")
-    made = plot.ratios(base.with_name(f"{base.name}-{target.name}"), f"{target.name}, {size} MiB: instructions, unpatched = 1",
-                       rows, others)
+    made = plot.ratios(base.with_name(f"{base.name}-{target.name}"), f"{target.name}, {size} MiB: {_unit(counted)}, unpatched = 1",
+                       [(f"{row['memory']}: {row['operation']}", *(0 if row[h] == "-" else float(row[h]) for h in heads.values()))
+                        for row in rows], list(heads))
     if len(found) > 1:
         panels = growing(found)
         for memory in dict.fromkeys(key[0] for key in panels):
             made += plot.growth(base.with_name(f"{base.name}-{target.name}-growth-{memory.replace(' ', '-')}"),
-                                f"{target.name}, {memory}: instructions by MiB of guest memory",
+                                f"{target.name}, {memory}: {_unit(counted)} by MiB of guest memory",
                                 [(key[1], lists) for key, lists in panels.items() if key[0] == memory])
     return made
 
@@ -197,7 +207,7 @@ def bench_cmd(args):
     src = series.patched(source.get(args))
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
-    every, made = [], []
+    every, drawn = [], []
     for name in dict.fromkeys(args.targets):
         target = TARGETS[name]
         selftests = build.selftests(src, target.arch)
@@ -218,11 +228,12 @@ def bench_cmd(args):
             print(f"\n{name}, {sizes[0]} MiB: {title}")
             print(*run.table(rows), sep="\n")
         if len(sizes) > 1 and (rows := list(growth_rows(found))):
-            print(f"\n{name}: {'instructions' if not why else 'ticks of the clock'} by size; all of it grows with"
-                  " this power of the memory")
+            print(f"\n{name}: {_unit(not why)} by size; all of it grows with this power of the memory")
             print(*run.table(rows), sep="\n")
-        made += draw(target, path, found)
+        drawn.append((target, found, not why))
     run.write_csv(path, every)
-    print(f"\nCSV: {path}", *(f"plot: {p}" for p in made), sep="\n")
+    print(f"\nCSV: {path}", flush=True)
+    for target, found, counted in drawn:
+        print(*(f"plot: {p}" for p in draw(target, path, found, counted)), sep="\n")
     sys.stdout.flush()
     return 0

@@ -313,9 +313,9 @@ def _boot_dir(target, variant):
     die(f"cannot make a directory for the boot in {base}")
 
 
-def _accel(target, thread):
+def _accel(target):
     """Always given: nothing here may use the machine's own virtualization."""
-    thread = os.environ.get("TDP_TCG_THREAD") or thread or TCG_THREAD.get(target.name, "multi")
+    thread = os.environ.get("TDP_TCG_THREAD") or TCG_THREAD.get(target.name, "multi")
     if thread not in ("single", "multi"):
         die(f"TDP_TCG_THREAD is {thread}: say single or multi")
     return ["-accel", f"tcg,thread={thread}"]
@@ -326,8 +326,8 @@ def qemu(target):
     return QEMU[target.name].split()[0] if target.name in QEMU else ""
 
 
-def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, thread="", exact=False):
-    accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target, thread)
+def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, exact=False):
+    accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target)
     command = (QEMU[target.name] + cpu).split() + accel + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
     if not shutil.which(command[0]):
         die(f"the emulator {command[0]} is missing (./tdp run names the packages)")
@@ -415,9 +415,9 @@ class _Terminal:
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
-         thread="", exact=False, more=()):
+         exact=False, more=()):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
-    it comes; cpu: more of QEMU's CPU features (",+la57"); smp, thread: QEMU's CPUs, and whether they take turns
+    it comes; cpu: more of QEMU's CPU features (",+la57"); smp: QEMU's CPUs, which can take turns
     (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
     of QEMU's. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
@@ -446,7 +446,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                      env={**os.environ, "TERM": "xterm"})
     else:
         command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu, smp,
-                        thread, exact) + list(more)
+                        exact) + list(more)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 

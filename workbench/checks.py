@@ -315,16 +315,17 @@ def _build_step(src, step, commit, tree, out):
     return errors
 
 
-# KVM of others, which the series must leave as they are: result, architecture, compiler, configuration.
+# Who else has KVM, which the series must leave as it is: name, architecture, compiler, what to build.
 _OTHERS = (
-    ("32-bit x86 builds KVM", "i386", "", "arch/x86/kvm/"),
-    ("MIPS builds KVM, with a spinlock for mmu_lock", "mips", "mips64el-linux-gnuabi64-", "arch/mips/kvm/"),
+    ("32-bit x86", "i386", "", "arch/x86/kvm/"),
+    ("MIPS, where mmu_lock is a spinlock,", "mips", "mips64el-linux-gnuabi64-", "arch/mips/kvm/"),
 )
 
 
 def others_build(src):
     """KVM builds where nothing of the MMU is used."""
-    return [_result(name, _remembered(src, arch, _other_key(src, arch, cross), lambda: _build_other(src, name, arch, cross, goal)))
+    return [_result(f"{name} builds KVM",
+                    _remembered(src, arch, _other_key(src, arch, cross), lambda: _build_other(src, arch, cross, goal)))
             for name, arch, cross, goal in _OTHERS]
 
 
@@ -333,10 +334,10 @@ def _other_key(src, arch, cross):
                          build.compiler(cross))
 
 
-def _build_other(src, name, arch, cross, goal):
+def _build_other(src, arch, cross, goal):
     out = src.builds / arch
     common.check_space(out, 1)
-    with common.lock(f"tree-{src.id}"), common.step(name.replace("builds KVM", "building KVM"), "2 minutes"):
+    with common.lock(f"tree-{src.id}"), common.step(f"building KVM for {arch}", "2 minutes"):
         series.checkout(src, src.commit, src.tree)
         try:
             build.configure(src, src.commit, src.tree, out, arch, cross, [CONFIGS / f"{arch}.config"])

@@ -14,7 +14,12 @@ PANELS_BESIDE = 4
 
 
 def _quoted(text):
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("_", "\\\\_") + '"'
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _text(text):
+    """What is drawn, where gnuplot takes an underscore for the begin of an index."""
+    return _quoted(text.replace("_", "\\_"))
 
 
 def _draw(path, size, lines):
@@ -23,7 +28,7 @@ def _draw(path, size, lines):
     for suffix, terminal in TERMINALS.items():
         out = path.with_name(path.name + suffix)
         script = path.with_name(path.name + ".gp")
-        common.write_atomic(script, "\n".join([f"set terminal {terminal.format(*size)}", f"set output {_quoted(str(out))}",
+        common.write_atomic(script, "\n".join([f"set terminal {terminal.format(*size)}", f"set output {_quoted(out)}",
                                                *lines, "unset output"]) + "\n")
         common.run(["gnuplot", script], path.with_name(path.name + ".log"), what=f"drawing {out.name}")
         made.append(out)
@@ -36,8 +41,8 @@ def ratios(path, title, rows, names):
     """Bars, of ratios to 1, on a logarithmic scale: rows are (label, one ratio for each name)."""
     values = [v for _, *found in rows for v in found if v]
     low, high = min([*values, 0.5]) * 0.9, max([*values, 2]) * 1.1
-    lines = ["$data << end", *(f"{_quoted(label)} {' '.join(str(v or 'NaN') for v in found)}" for label, *found in rows), "end",
-             f"set title {_quoted(title)}", "set logscale x 2", f"set xrange [{low:g}:{high:g}]",
+    lines = ["$data << end", *(f"{_text(label)} {' '.join(str(v or 'NaN') for v in found)}" for label, *found in rows), "end",
+             f"set title {_text(title)}", "set logscale x 2", f"set xrange [{low:g}:{high:g}]",
              f"set yrange [{len(rows) - 0.3:g}:-0.7]", "set grid xtics", "set key outside bottom center horizontal",
              "set arrow 1 from 1, graph 0 to 1, graph 1 nohead lw 1.5", "set style fill solid 0.9 noborder",
              "set xtics (" + ", ".join(f"'1/{2 ** n}' 2**-{n}" for n in (8, 6, 4, 2, 1)) + ", '1' 1, '2' 2, '4' 4, '8' 8, '16' 16)",
@@ -47,7 +52,7 @@ def ratios(path, title, rows, names):
     for i, name in enumerate(names):
         column, top = i + 2, -0.4 + i * width
         bars.append(f"$data using {column}:0:(low(${column})):(high(${column})):($0+{top:g}):($0+{top + width:g}):yticlabels(1)"
-                    f" with boxxyerror lc rgb '{COLOURS[i]}' title {_quoted(name)}")
+                    f" with boxxyerror lc rgb '{COLOURS[i]}' title {_text(name)}")
     return _draw(path, (900, 110 + LINE * len(rows)), [*lines, "plot " + ", \\\n     ".join(bars)])
 
 
@@ -56,13 +61,13 @@ def growth(path, title, panels):
     beside = min(PANELS_BESIDE, len(panels))
     above = math.ceil(len(panels) / beside)
     lines = ["set logscale xy", "set grid", "set key top left", "set format y '10^{%T}'",
-             f"set multiplot layout {above},{beside} title {_quoted(title)}"]
+             f"set multiplot layout {above},{beside} title {_text(title)}"]
     for i, (head, lists) in enumerate(panels):
         xs = sorted({x for points in lists.values() for x, _ in points})
         lines += [f"$data{i}_{k} << end\n" + "\n".join(f"{x} {y}" for x, y in points) + "\nend"
                   for k, points in enumerate(lists.values())]
-        lines += [f"set title {_quoted(head)}", f"set xtics ({', '.join(f'{x}' for x in xs)})",
+        lines += [f"set title {_text(head)}", f"set xtics ({', '.join(f'{x}' for x in xs)})",
                   f"set xrange [{xs[0] * 0.8:g}:{xs[-1] * 1.25:g}]", "plot " + ", ".join(
-                      f"$data{i}_{k} with linespoints pt 7 ps 0.5 lc rgb '{COLOURS[k]}' title {_quoted(name)}"
+                      f"$data{i}_{k} with linespoints pt 7 ps 0.5 lc rgb '{COLOURS[k]}' title {_text(name)}"
                       for k, name in enumerate(lists))]
     return _draw(path, (PANEL[0] * beside, PANEL[1] * above + 30), [*lines, "unset multiplot"])

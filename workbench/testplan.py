@@ -312,7 +312,6 @@ class Boot:
     cmdline: str = ""
     cpu: str = ""
     smp: int = 2
-    thread: str = ""
     shadow: bool = False    # the common MMU is switched off
     compare: bool = False   # with the unpatched kernel's verdicts beside: what passes there passes, for no reason may it fail
     rest: int = 0           # and all other selftests, as they are, for so many seconds
@@ -531,7 +530,7 @@ def unpatched_verdicts(report, item, src, selftests, tests):
     image = build.kernel(bare, TARGETS[item.target], item.variant)
     say(f"{item.name}: first the unpatched kernel")
     result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.append, cpu=item.cpu,
-                       smp=item.smp, thread=item.thread,
+                       smp=item.smp,
                        on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
     report.point(item.name, "the unpatched kernel boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
@@ -568,7 +567,7 @@ def run_boot(report, item, src, known):
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
     result = boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=point,
-                       cpu=item.cpu, smp=item.smp, thread=item.thread)
+                       cpu=item.cpu, smp=item.smp)
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, src, result)

@@ -48,7 +48,7 @@ static unsigned long *dirty;
 static struct kvm_userspace_memory_region2 region;
 
 /* Known to the guest. */
-static uint64_t guest_object_pages, guest_fresh_pages, guest_page_size;
+static uint64_t guest_object_pages, guest_page_size;
 static bool guest_stop;
 
 static void guest_code(uint64_t id, uint64_t first, uint64_t nr)
@@ -334,11 +334,9 @@ static void run_mode(enum log_mode mode)
 
 	guest_stop = false;
 	guest_object_pages = object_pages;
-	guest_fresh_pages = fresh_pages;
 	guest_page_size = page_size;
 	sync_global_to_guest(vm, guest_stop);
 	sync_global_to_guest(vm, guest_object_pages);
-	sync_global_to_guest(vm, guest_fresh_pages);
 	sync_global_to_guest(vm, guest_page_size);
 	for (i = 0; i < nr_vcpus; i++) {
 		vcpu_args_set(vcpus[i], 3, (uint64_t)i, (uint64_t)(i * share),

@@ -56,7 +56,7 @@ static void guest_visit(uint64_t page, uint64_t id, uint64_t count)
 	uint64_t *want = (uint64_t *)TOKENS_ADDR + page;
 	uint64_t before, found, after;
 
-	/* Before the page; pairs with the release in free_and_mark(). */
+	/* Before the page; pairs with the release in mark(). */
 	before = smp_load_acquire(want);
 	found = READ_ONCE(*(uint64_t *)(addr + TOKEN_OFFSET(guest_page_size)));
 	/* The owner takes the token back before the page. */
