@@ -6,33 +6,6 @@
 #include "dirty_log.h"
 
 /**
- * kvm_log_clear_lock() - Begin to clear bits of the log
- * @clear: the debt
- *
- * Takes mmu_lock if kvm_log_clear_pages() will not take it by itself.
- *
- * Context: slots_lock held.
- */
-void kvm_log_clear_lock(struct kvm_log_clear *clear)
-{
-	/* mmu_lock will be dropped before the flush that is owed. */
-	lockdep_assert_held(&clear->kvm->slots_lock);
-
-	if (!kvm_arch_mmu_shared_log(clear->kvm))
-		write_lock(&clear->kvm->mmu_lock);
-}
-
-/**
- * kvm_log_clear_unlock() - Stop to clear bits of the log
- * @clear: the debt
- */
-void kvm_log_clear_unlock(struct kvm_log_clear *clear)
-{
-	if (!kvm_arch_mmu_shared_log(clear->kvm))
-		write_unlock(&clear->kvm->mmu_lock);
-}
-
-/**
  * kvm_log_clear_pages() - Log writes again to pages whose bits were cleared
  * @clear: the debt, to which that for the pages is added
  * @slot: their memslot
@@ -46,7 +19,7 @@ void kvm_log_clear_unlock(struct kvm_log_clear *clear)
  * Between two masks nobody holds mmu_lock and nothing is flushed: what the guest
  * still writes to these pages it writes before the caller reports them.
  *
- * Context: Between kvm_log_clear_lock() and kvm_log_clear_unlock().
+ * Context: slots_lock held, mmu_lock not; takes it, and may sleep between.
  */
 void kvm_log_clear_pages(struct kvm_log_clear *clear,
 			 struct kvm_memory_slot *slot, gfn_t offset,
@@ -56,18 +29,17 @@ void kvm_log_clear_pages(struct kvm_log_clear *clear,
 	gfn_t gfn = slot->base_gfn + offset;
 	gfn_t start = gfn + __ffs(mask), end = gfn + __fls(mask) + 1;
 
+	/* mmu_lock will be dropped before the flush that is owed. */
+	lockdep_assert_held(&kvm->slots_lock);
+
 	clear->start = clear->end ? min(clear->start, start) : start;
 	clear->end = max(clear->end, end);
 
-	if (!kvm_arch_mmu_shared_log(kvm)) {
-		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, slot, offset, mask);
-		return;
+	if (kvm_arch_mmu_shared_log(kvm)) {
+		read_lock(&kvm->mmu_lock);
+		mask = kvm_arch_mmu_log_masked_shared(kvm, slot, offset, mask);
+		read_unlock(&kvm->mmu_lock);
 	}
-
-	read_lock(&kvm->mmu_lock);
-	mask = kvm_arch_mmu_log_masked_shared(kvm, slot, offset, mask);
-	read_unlock(&kvm->mmu_lock);
-
 	if (mask) {
 		write_lock(&kvm->mmu_lock);
 		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, slot, offset, mask);

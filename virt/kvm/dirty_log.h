@@ -33,31 +33,22 @@ static inline void kvm_log_clear_init(struct kvm_log_clear *clear,
 
 #ifdef CONFIG_KVM_MMU_SHARED_LOG
 
-void kvm_log_clear_lock(struct kvm_log_clear *clear);
 void kvm_log_clear_pages(struct kvm_log_clear *clear,
 			 struct kvm_memory_slot *slot, gfn_t offset,
 			 unsigned long mask);
-void kvm_log_clear_unlock(struct kvm_log_clear *clear);
 void kvm_log_clear_flush(struct kvm_log_clear *clear);
 
 #elif defined(CONFIG_KVM_GENERIC_DIRTYLOG_READ_PROTECT)
-
-static inline void kvm_log_clear_lock(struct kvm_log_clear *clear)
-{
-	KVM_MMU_LOCK(clear->kvm);
-}
 
 static inline void kvm_log_clear_pages(struct kvm_log_clear *clear,
 				       struct kvm_memory_slot *slot,
 				       gfn_t offset, unsigned long mask)
 {
 	clear->end = slot->base_gfn + slot->npages;
+	KVM_MMU_LOCK(clear->kvm);
 	kvm_arch_mmu_enable_log_dirty_pt_masked(clear->kvm, slot, offset, mask);
-}
-
-static inline void kvm_log_clear_unlock(struct kvm_log_clear *clear)
-{
 	KVM_MMU_UNLOCK(clear->kvm);
+	cond_resched();
 }
 
 static inline void kvm_log_clear_flush(struct kvm_log_clear *clear)

@@ -112,8 +112,8 @@ static void kvm_tdp_unmap(struct kvm_tdp *tdp, const struct kvm_gfn_range *range
  * For ranges so small that to take mmu_lock once more costs more than the vCPUs
  * gain by it.
  *
- * Context: mmu_lock held for write since the invalidation was opened, or since
- *	    the slot was found invalid; yields if range->may_block.
+ * Context: mmu_lock held for write since the invalidation was opened; yields
+ *	    if range->may_block.
  */
 void kvm_tdp_unmap_gfn_range(struct kvm_tdp *tdp,
 			     const struct kvm_gfn_range *range)
