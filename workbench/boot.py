@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import tty
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .targets import VARIANTS
 
 BOCHSRC = Path(__file__).resolve().parent / "bochsrc.in"
 ISOLINUX = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32")
+
+stop = threading.Event()    # set: no boot goes on
 
 KEEP_BOOTS = 300        # directories of finished boots; the oldest go first
 
@@ -178,24 +181,29 @@ def console_tail(path, lines=25):
 
 
 class Progress:
-    """What runs now, on one line that is rewritten; nothing where output is no terminal."""
+    """What runs now, on one line that is rewritten, with what runs beside it; nothing where output is no terminal."""
 
-    def __init__(self):
-        self.tty = sys.stderr.isatty()
-        self.shown = False
+    tty = sys.stderr.isatty()
+    lock = threading.Lock()
+    texts = {}
 
     def show(self, text):
-        if self.tty:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\033[K{text[:width]}")
-            sys.stderr.flush()
-            self.shown = True
+        self._rewrite(text)
 
     def clear(self):
-        if self.shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
-            self.shown = False
+        self._rewrite("")
+
+    def _rewrite(self, text):
+        if not self.tty:
+            return
+        with self.lock:
+            before = any(self.texts.values())
+            self.texts[self] = text
+            line = " | ".join(filter(None, self.texts.values()))
+            if before or line:
+                width = shutil.get_terminal_size().columns - 1
+                sys.stderr.write(f"\r\033[K{line[:width] if text else ''}")
+                sys.stderr.flush()
 
 
 class Console:
@@ -415,16 +423,16 @@ class _Terminal:
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
-         exact=False, more=()):
+         exact=False, more=(), content=None):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp: QEMU's CPUs, which can take turns
     (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
-    of QEMU's. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [
         Test(t.name, t.args, max(2, t.timeout * slow // clock)) for t in tests]
-    initrd = initramfs.image(target, selftests, guest_tests)
+    initrd = initramfs.image(target, selftests, guest_tests, content)
     where = _boot_dir(target, variant)
     console = where / "console.log"
     if exact:
@@ -472,6 +480,8 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
         with open(console, "rb") as f:
             while True:
                 running = proc.poll() is None
+                if stop.is_set():
+                    raise KeyboardInterrupt
                 if terminal:
                     terminal.pump()
                 reader.feed(f.read())
@@ -490,7 +500,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                 elif now > state["since"] + state["limit"]:
                     result.hung = True
                     break
-                progress.show(f"tdp: {name}: {state['what']} ({now - state['since']:.0f} s)")
+                progress.show(f"{name}: {state['what']} ({now - state['since']:.0f} s)")
                 time.sleep(0.2)
     finally:
         progress.clear()

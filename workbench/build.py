@@ -61,10 +61,15 @@ def tree_key(src, commit, *paths):
     return gitcmd.git(src.repo, "ls-tree", commit, "--", *paths)
 
 
-def kernel_key(src, commit):
-    """Changes with any file that a kernel is built from: not with documentation and selftests."""
-    top = tree_key(src, commit).splitlines() + tree_key(src, commit, "tools/").splitlines()
-    return "\n".join(line for line in top if line.split("\t")[1] not in ("Documentation", "tools", "tools/testing"))
+def kernel_key(src, commit, arch):
+    """Changes with any file that an architecture's kernel is built from: not with documentation, selftests, and others."""
+    # User Mode Linux takes much from what it runs on.
+    own = {"arch/Kconfig", f"arch/{arch}", *(["arch/x86"] if arch == "um" else [])}
+
+    def matters(path):
+        return path in own if path.startswith("arch/") else path not in ("Documentation", "arch", "tools", "tools/testing")
+    lines = [line for paths in ((), ("arch/",), ("tools/",)) for line in tree_key(src, commit, *paths).splitlines()]
+    return "\n".join(line for line in lines if matters(line.split("\t")[1]))
 
 
 def configure(src, commit, tree, out, arch, cross, fragments, without=()):
@@ -97,7 +102,7 @@ def kernel(src, target, variant=""):
     out = src.builds / name
     image = out / target.image
     with common.lock(f"tree-{src.id}"):
-        key = common.digest(kernel_key(src, src.commit), repr(sorted(merged(target.fragments(variant)).items())),
+        key = common.digest(kernel_key(src, src.commit, target.arch), repr(sorted(merged(target.fragments(variant)).items())),
                             compiler(target.cross), compiler(""))
         stamp = out / ".tdp-built"
         if image.is_file() and common.read_or(stamp) == key:

@@ -252,16 +252,25 @@ def checkpatch(src):
 
 # -- builds --------------------------------------------------------------------------------------------------------
 
-_X86_FRAGMENTS = TARGETS["npt"].fragments()
+# Whose KVM the series changes.
+_ARCHS = {arch: TARGETS[target] for arch, target in (("x86", "npt"), ("arm64", "arm64"), ("riscv", "riscv"))}
 # Not a part of KVM, and not built with it: see kunit().
 _KUNIT = "virt/kvm/mmu/tests"
 
 
-def _x86_goals(step):
-    """What to build of x86 for a step: all of KVM, and each other source file that the step touches."""
+def _step_archs(step):
+    """Where to build a step: where it has something of the architecture's own; with what is everybody's, on x86."""
+    own = {arch for arch in _ARCHS if any(path.startswith(f"arch/{arch}/") for path in step.touched)}
+    common_code = any(not path.startswith(("arch/", "tools/", "Documentation/")) for path in step.touched)
+    return sorted(own | ({"x86"} if common_code else set()))
+
+
+def _goals(step, arch):
+    """What to build for a step: all of KVM, and on x86 each other source file that the step touches."""
     def elsewhere(path):
         return path.endswith(".c") and not path.startswith(("arch/", "virt/kvm/", "tools/", "Documentation/", "samples/"))
-    return ["arch/x86/kvm/", *(p[:-2] + ".o" for p in step.touched if elsewhere(p) and p not in step.removes)]
+    return [f"arch/{arch}/kvm/",
+            *(p[:-2] + ".o" for p in step.touched if arch == "x86" and elsewhere(p) and p not in step.removes)]
 
 
 def _warnings(log, files):
@@ -275,62 +284,70 @@ def _warnings(log, files):
 
 
 def steps_build(src):
-    """Each step builds on x86 with W=1, with no warning in a file that it touches, and compiles what it adds."""
+    """Each step builds with W=1, with no warning in a file that it touches, and compiles what it adds."""
     if not src.steps:
         return []
-    tree, out = common.CACHE / "work" / f"{src.id}-steps", src.builds / "steps"
+    tree = common.CACHE / "work" / f"{src.id}-steps"
     results = []
-    tool = common.digest(build.compiler(""), repr(sorted(build.merged(_X86_FRAGMENTS).items())))
+    tools = {arch: common.digest(build.compiler(target.cross), repr(sorted(build.merged(target.fragments()).items())))
+             for arch, target in _ARCHS.items()}
     with common.lock(f"tree-{tree.name}"), common.step(f"building each of {len(src.steps)} steps with W=1",
-                                                       "a minute for each that changed"):
+                                                       "half a minute for each that changed"):
         for step, commit in src.steps:
-            def work():
-                common.say(f"  {step.dir}")
-                return _build_step(src, step, commit, tree, out)
-            key = common.digest(build.kernel_key(src, commit), *step.touched, tool)
-            errors = _remembered(src, "step", key, work)
-            results.append(_result(f"step builds with W=1: {step.dir}", errors))
+            errors, archs = [], _step_archs(step)
+            for arch in archs:
+                def work(arch=arch):
+                    common.say(f"  {step.dir} ({arch})")
+                    return _build_step(src, step, commit, tree, arch)
+                key = common.digest(build.kernel_key(src, commit, arch), *step.touched, tools[arch])
+                errors += _remembered(src, f"step-{arch}", key, work)
+            results.append(_result(f"step builds with W=1: {step.dir}", errors) if archs else
+                           (f"step builds with W=1: {step.dir}", True, ""))
     return results
 
 
-def _build_step(src, step, commit, tree, out):
+def _build_step(src, step, commit, tree, arch):
+    target = _ARCHS[arch]
+    out = src.builds / f"steps-{arch}"
     common.check_space(out, 2)
     series.checkout(src, commit, tree)
     # So that they are compiled now, with their warnings in this log, whatever was built before.
     for path in {*step.files, *step.edited}:
         os.utime(tree / path)
         out.joinpath(path).with_suffix(".o").unlink(missing_ok=True)
-    log = out.with_name(f"steps-{step.dir}.log")
+    log = out.with_name(f"{out.name}-{step.dir}.log")
     try:
-        build.configure(src, commit, tree, out, "x86", "", _X86_FRAGMENTS, without=("CONFIG_WERROR",))
-        common.run([*build.make(tree, out, "x86", "", *_x86_goals(step)), "W=1"], log,
-                   what=f"building step {step.dir}", env=build.environ())
+        build.configure(src, commit, tree, out, arch, target.cross, target.fragments(), without=("CONFIG_WERROR",))
+        common.run([*build.make(tree, out, arch, target.cross, *_goals(step, arch)), "W=1"], log,
+                   what=f"building step {step.dir} ({arch})", env=build.environ())
     except common.Failed as e:
         return [e.msg]
     errors = _warnings(log, step.touched)
+    built = (f"arch/{arch}/kvm/", *(["virt/kvm/"] if arch == "x86" else []))
     for path in step.files:
-        if path.endswith(".c") and path.startswith(("arch/x86/kvm/", "virt/kvm/")) and not path.startswith(_KUNIT) and \
+        if path.endswith(".c") and path.startswith(built) and not path.startswith(_KUNIT) and \
                 not out.joinpath(path).with_suffix(".o").is_file():
             errors.append(f"{path} is not compiled in the step that adds it")
     return errors
 
 
-# Who else has KVM, which the series must leave as it is: name, architecture, compiler, what to build.
+# Who else has KVM, which the series must leave as it is: name, make's ARCH, compiler, the directory in arch/.
 _OTHERS = (
-    ("32-bit x86", "i386", "", "arch/x86/kvm/"),
-    ("MIPS, where mmu_lock is a spinlock,", "mips", "mips64el-linux-gnuabi64-", "arch/mips/kvm/"),
+    ("32-bit x86", "i386", "", "x86"),
+    ("MIPS, where mmu_lock is a spinlock,", "mips", "mips64el-linux-gnuabi64-", "mips"),
 )
 
 
 def others_build(src):
     """KVM builds where nothing of the MMU is used."""
     return [_result(f"{name} builds KVM",
-                    _remembered(src, arch, _other_key(src, arch, cross), lambda: _build_other(src, arch, cross, goal)))
-            for name, arch, cross, goal in _OTHERS]
+                    _remembered(src, arch, _other_key(src, arch, cross, where),
+                                 lambda: _build_other(src, arch, cross, f"arch/{where}/kvm/")))
+            for name, arch, cross, where in _OTHERS]
 
 
-def _other_key(src, arch, cross):
-    return common.digest(build.kernel_key(src, src.commit), repr(sorted(build.merged([CONFIGS / f"{arch}.config"]).items())),
+def _other_key(src, arch, cross, where):
+    return common.digest(build.kernel_key(src, src.commit, where), repr(sorted(build.merged([CONFIGS / f"{arch}.config"]).items())),
                          build.compiler(cross))
 
 
@@ -353,11 +370,11 @@ def sparse(src):
     new = sorted(path for step, _ in src.steps for path in step.files
                  if path.endswith(".c") and not path.startswith(_KUNIT))
     results = []
-    for arch, target in (("x86", TARGETS["npt"]), ("arm64", TARGETS["arm64"]), ("riscv", TARGETS["riscv"])):
+    for arch, target in _ARCHS.items():
         files = [p for p in new if p.startswith(f"arch/{arch}/kvm/") or (arch == "x86" and p.startswith("virt/kvm/"))]
         if not files:
             continue
-        key = common.digest(build.kernel_key(src, src.commit), *files, build.compiler(target.cross),
+        key = common.digest(build.kernel_key(src, src.commit, arch), *files, build.compiler(target.cross),
                             repr(sorted(build.merged(target.fragments()).items())))
         errors = _remembered(src, f"sparse-{arch}", key, lambda: _run_sparse(src, arch, target, files))
         results.append(_result(f"sparse: the new files of {arch}", errors, f"{len(files)} files"))
@@ -396,7 +413,7 @@ def kunit(src):
         return []
     out = src.builds / "um"
     log = out.with_name("kunit.log")
-    key = common.digest(build.kernel_key(src, src.commit), build.tree_key(src, src.commit, "tools/testing/kunit"),
+    key = common.digest(build.kernel_key(src, src.commit, "um"), build.tree_key(src, src.commit, "tools/testing/kunit"),
                         build.compiler(""))
     # It finds its own modules by where it lies.
     env = {k: v for k, v in build.environ().items() if k != "PYTHONSAFEPATH"}

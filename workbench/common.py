@@ -5,10 +5,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,7 +47,9 @@ def die(msg, status=1):
 
 def say(msg):
     """One line of progress. Results go to stdout, progress goes to stderr."""
-    print(f"tdp: {msg}", file=sys.stderr, flush=True)
+    # In one piece: boots run beside each other.
+    sys.stderr.write(f"tdp: {msg}\n")
+    sys.stderr.flush()
 
 
 def took(seconds):
@@ -179,18 +183,19 @@ def digest(*parts):
     return h.hexdigest()[:24]
 
 
-_held = {}
+_held = threading.local()
 
 
 @contextlib.contextmanager
 def lock(name):
-    """Keeps other tdp processes out of one part of the cache; may be taken again by its holder."""
-    if _held.get(name):
-        _held[name] += 1
+    """Keeps other tdp processes and threads out of one part of the cache; may be taken again by its holder."""
+    held = _held.__dict__
+    if held.get(name):
+        held[name] += 1
         try:
             yield
         finally:
-            _held[name] -= 1
+            held[name] -= 1
         return
     path = CACHE / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,13 +203,15 @@ def lock(name):
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another tdp works on {name}; waiting for it")
+            # For a moment, if it is a boot beside this one.
+            if threading.current_thread() is threading.main_thread():
+                say(f"another tdp works on {name}; waiting for it")
             fcntl.flock(f, fcntl.LOCK_EX)
-        _held[name] = 1
+        held[name] = 1
         try:
             yield
         finally:
-            _held[name] = 0
+            held[name] = 0
 
 
 def check_space(path, gib):
@@ -217,6 +224,11 @@ def check_space(path, gib):
     if free < gib:
         die(f"not enough disk space under {path}: {free:.1f} GiB free, {gib} GiB needed;"
             " free some, or set TDP_CACHE to a directory with more")
+
+
+def memory_free():
+    """GiB that new processes can take without swapping."""
+    return int(re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.M)[1]) / (1 << 20)
 
 
 def no_space(e):

@@ -88,21 +88,6 @@ class _Cpio:
         return bytes(self.data)
 
 
-def _init(target):
-    """Our init, compiled for the target."""
-    key = digest(INIT_SOURCE.read_bytes(), target.cross)
-    out = CACHE / "boot" / f"init-{target.arch}-{key}"
-    if not out.exists():
-        new = out.with_suffix(".new")
-        run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", "-static", "-s", "-o", new, INIT_SOURCE],
-            log=out.with_suffix(".log"), what=f"compiling the guests' init for {target.arch}")
-        new.rename(out)
-        for old in out.parent.glob(f"init-{target.arch}-*"):
-            if old.stem != out.stem:
-                old.unlink()
-    return out
-
-
 def _stripped(target, path):
     """The program without its debug information, which is most of it."""
     done = subprocess.run([f"{target.cross}objcopy", "--strip-all", path, "/dev/stdout"],
@@ -111,16 +96,42 @@ def _stripped(target, path):
     return done.stdout if done.stdout[:4] == b"\x7fELF" else Path(path).read_bytes()
 
 
-def _prune(directory, pattern):
+def _prune(directory, pattern, keep=KEEP):
     images = sorted(directory.glob(pattern), key=lambda p: p.stat().st_atime)
-    for old in images[:-KEEP]:
+    for old in images[:-keep]:
         old.unlink(missing_ok=True)
 
 
-def image(target, selftests, tests):
-    """Path of the initramfs with these tests; with tests None all of them, for an interactive boot."""
+def guest_program(target, source):
+    """One of our programs for guests, static."""
+    key = digest(source.read_bytes(), target.cross)
+    out = CACHE / "boot" / f"{source.stem}-{target.arch}-{key}"
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new = out.with_suffix(".new")
+        run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-s", "-o", new, source],
+            log=out.with_suffix(".log"), what=f"compiling {source.name} for {target.arch}")
+        new.rename(out)
+        for old in out.parent.glob(f"{source.stem}-{target.arch}-*"):
+            if old.stem != out.stem:
+                old.unlink()
+    return out
+
+
+def small(program):
+    """An initramfs, uncompressed, with one program as its init."""
+    cpio = _Cpio()
+    cpio.node("dev/console", 5, 1)
+    cpio.file("init", Path(program).read_bytes())
+    return cpio.end()
+
+
+def image(target, selftests, tests, more=None):
+    """Path of the initramfs with these tests; with tests None all of them, for an interactive boot. More: what else is
+    in it, with a key, the programs by which tests may be named, and add(), which gets the archive."""
     selftests = Path(selftests)
-    names = available(selftests) if tests is None else sorted({t.name for t in tests})
+    names = available(selftests) if tests is None else \
+        sorted({t.name for t in tests} - ({*more.programs} if more else set()))
     if missing := [n for n in names if not (selftests / n).is_file()]:
         die(f"no selftest {', '.join(missing)} in {selftests}")
     lines = None if tests is None else "".join(f"{t.timeout} {t.name} {t.args}".rstrip() + "\n" for t in tests)
@@ -128,10 +139,11 @@ def image(target, selftests, tests):
     shell = target.arch == "x86"
 
     with lock("initramfs"):
-        init = _init(target)
+        init = guest_program(target, INIT_SOURCE)
         sources = [init] + [selftests / n for n in names] + ([_busybox(), runner] if shell else [])
-        key = digest(Path(__file__).read_bytes(), lines or "", *map(_fingerprint, sources))
-        out = CACHE / "boot" / f"initramfs-{target.arch}-{key}.cpio.gz"
+        key = digest(Path(__file__).read_bytes(), lines or "", *map(_fingerprint, sources), more.key if more else "")
+        # What is large and read once is not worth the time that a guest takes to unpack it.
+        out = CACHE / "boot" / f"initramfs-{target.arch}-{key}.cpio{'' if more else '.gz'}"
         if out.exists():
             os.utime(out)
             return out
@@ -157,6 +169,11 @@ def image(target, selftests, tests):
                 cpio.link(f"kselftest/kvm/{Path(name).name}", name)
         if lines is not None:
             cpio.file("tests", lines.encode(), 0o644)
-        write_atomic(out, gzip.compress(cpio.end(), compresslevel=1 if tests is None else 6, mtime=0))
-        _prune(out.parent, "initramfs-*.cpio.gz")
+        if more:
+            more.add(cpio)
+            write_atomic(out, cpio.end())
+            _prune(out.parent, "initramfs-*.cpio", KEEP // 8)
+        else:
+            write_atomic(out, gzip.compress(cpio.end(), compresslevel=1 if tests is None else 6, mtime=0))
+            _prune(out.parent, "initramfs-*.cpio.gz")
         return out

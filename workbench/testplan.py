@@ -1,15 +1,19 @@
 """tdp test: everything that must pass. PLAN and LONG are the plans of the boots; the checks without one are in checks.py."""
 
+import contextlib
 import fnmatch
+import itertools
 import re
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import boot, build, checks, initramfs, run, series, source
 from .boot import Test
-from .common import CACHE, Error, die, say, took, write_atomic
+from .common import CACHE, JOBS, Error, die, memory_free, say, took, write_atomic
 from .targets import TARGETS
 
 KNOWN_FAILURES = Path(__file__).resolve().parent / "known-failures"
@@ -374,8 +378,8 @@ LONG = (
     Boot("arm64-no-lpa2", "arm64", ARM64_ALL.format(mode=3), cpu=",lpa2=off", cmdline=ARM64_HUGETLB, compare=True),
     Boot("arm64-a76-all", "arm64", ARM64_ALL.format(mode=6), cpu=" -cpu cortex-a76", cmdline=ARM64_HUGETLB, compare=True,
          rest=300),
-    Boot("arm64-a72-all", "arm64", ARM64_ALL.format(mode=6) + "    vmid_rollover_test", cpu=" -cpu cortex-a72", cmdline=ARM64_HUGETLB, compare=True,
-         rest=300),
+    Boot("arm64-a72-all", "arm64", ARM64_ALL.format(mode=6) + "    vmid_rollover_test", cpu=" -cpu cortex-a72",
+         cmdline=ARM64_HUGETLB, compare=True, rest=300),
     Boot("arm64-gicv2-all", "arm64", ARM64_ALL.format(mode=0), cpu=" -machine gic-version=2", cmdline=ARM64_HUGETLB,
          compare=True, rest=300),
     Boot("arm64-bbml2", "arm64", ARM64_ALL.format(mode=0), cmdline="kvm-arm.bbml2_noabort=1" + ARM64_HUGETLB),
@@ -441,14 +445,16 @@ class Report:
         self.points = []        # (section, name, verdict, note, detail lines)
         self.times = {}
         self.start = time.monotonic()
+        self.lock = threading.Lock()
 
     def point(self, section, name, verdict, note="", detail=()):
         """verdict: ok, not ok or skip."""
         detail = [line for text in detail for line in str(text).splitlines()]
-        self.points.append((section, name, verdict, note, detail))
-        print(f"{verdict:6}  {section}: {name}" + (f"  ({note})" if note else ""), flush=True)
-        if verdict == "not ok":
-            print(*(f"        {line}" for line in detail), sep="\n", end="\n" if detail else "", flush=True)
+        with self.lock:
+            self.points.append((section, name, verdict, note, detail))
+            print(f"{verdict:6}  {section}: {name}" + (f"  ({note})" if note else ""), flush=True)
+            if verdict == "not ok":
+                print(*(f"        {line}" for line in detail), sep="\n", end="\n" if detail else "", flush=True)
 
     def count(self, verdict, section=None):
         return sum(p[2] == verdict and section in (None, p[0]) for p in self.points)
@@ -542,6 +548,14 @@ def unpatched_verdicts(report, item, src, selftests, tests):
     return {r.title: verdict(r) for r in result.results}
 
 
+def prepare(item, src):
+    """Builds what a boot needs."""
+    target = TARGETS[item.target]
+    for source_of in (src, *([source.unpatched(src)] if item.compare else [])):
+        build.kernel(source_of, target, item.variant)
+    build.selftests(src, target.arch)
+
+
 def run_boot(report, item, src, known):
     target = TARGETS[item.target]
     selftests = build.selftests(src, target.arch)
@@ -575,8 +589,37 @@ def run_boot(report, item, src, known):
         check_locks(report, item, result, "patched")
 
 
+# Emulators that keep one CPU of the machine busy, whatever they emulate, and the memory that one takes.
+ONE_CPU = {"npt", "ept"}
+BOOT_GIB = 5
+
+
+def beside():
+    """How many of them to run at a time."""
+    return max(1, min(2, JOBS, int(memory_free() / BOOT_GIB)))
+
+
+@dataclass(frozen=True)
+class Section:
+    name: str
+    work: object                # a function of the report and the source
+    item: Boot | None = None    # the boot that it is
+
+    def goes_beside(self):
+        return self.item is not None and self.item.target in ONE_CPU
+
+    def do(self, report, src):
+        start = time.monotonic()
+        try:
+            self.work(report, src)
+        except Error as e:
+            # One part that cannot be built or started must not hide the others' results.
+            report.point(self.name, "can be done", "not ok", detail=[e.msg])
+        report.times[self.name] = time.monotonic() - start
+
+
 def sections(args):
-    """What to do, in order: (name, function of the report and the source)."""
+    """What to do, in order."""
     wanted = getattr(args, "targets", None) or ([*TARGETS] if getattr(args, "long", False) else [*PSEUDO, *TARGETS])
     known = known_failures()
     patterns = getattr(args, "boot", None)
@@ -592,7 +635,7 @@ def sections(args):
                     report.point(name, title, verdict, first, [detail])
                 say(f"{function.__name__}: {took(time.monotonic() - start)}")
         if name in wanted:
-            todo.append((name, run_checks))
+            todo.append(Section(name, run_checks))
     plan = [item for item in (LONG if getattr(args, "long", False) else PLAN) if item.target in wanted]
     if patterns:
         for pattern in patterns:
@@ -600,8 +643,23 @@ def sections(args):
                 die(f"no boot {pattern!r} in this plan: there are {', '.join(item.name for item in plan)}", status=2)
         plan = [item for item in plan if any(fnmatch.fnmatch(item.name, p) for p in patterns)]
     for item in plan:
-        todo.append((item.name, lambda report, src, item=item: run_boot(report, item, src, known)))
+        todo.append(Section(item.name, lambda report, src, item=item: run_boot(report, item, src, known), item))
     return todo
+
+
+def _do_beside(group, lanes, report, src):
+    """Boots some at a time, when all that they need is built."""
+    for section in group:
+        # What cannot be built is said by the section.
+        with contextlib.suppress(Error):
+            prepare(section.item, src)
+    pool = ThreadPoolExecutor(lanes)
+    try:
+        list(pool.map(lambda section: section.do(report, src), group))
+    finally:
+        boot.stop.set()
+        pool.shutdown(cancel_futures=True)
+        boot.stop.clear()
 
 
 def test_cmd(args):
@@ -611,14 +669,13 @@ def test_cmd(args):
     report = Report()
     src = series.patched(source.get(args))
     try:
-        for name, work in todo:
-            start = time.monotonic()
-            try:
-                work(report, src)
-            except Error as e:
-                # One part that cannot be built or started must not hide the others' results.
-                report.point(name, "can be done", "not ok", detail=[e.msg])
-            report.times[name] = time.monotonic() - start
+        for together, group in itertools.groupby(todo, Section.goes_beside):
+            lanes = beside() if together else 1
+            if lanes > 1:
+                _do_beside(list(group), lanes, report, src)
+            else:
+                for section in group:
+                    section.do(report, src)
     except KeyboardInterrupt:
         say("interrupted; what was done so far:")
         report.finish()
