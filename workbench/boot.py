@@ -427,7 +427,8 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp: QEMU's CPUs, which can take turns
     (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
-    of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal, all selftests in it, and the exit status of the emulator."""
+    of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal, all selftests in it,
+    and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [

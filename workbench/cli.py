@@ -11,7 +11,16 @@ from .targets import TARGETS, VARIANTS
 
 # What `tdp test` takes besides targets: see testplan.PSEUDO.
 _CHECKS = {"host": {"build"}, "series": {"build", "checks"}}
-_TARGET_LINES = "\n".join(f"  {t.name:12}{t.description}" for t in TARGETS.values())
+# Where QEMU runs guests for `tdp migrate`, and what it can do: see migrate.EVERY.
+_HOSTS = ("npt", "arm64", "arm64-nvhe")
+_SCENARIOS = ("precopy", "postcopy", "hybrid", "cancel", "killed", "ten")
+
+
+def _target_lines(names):
+    return "\n".join(f"  {TARGETS[name].name:12}{TARGETS[name].description}" for name in names)
+
+
+_TARGET_LINES = _target_lines(TARGETS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,6 +108,28 @@ def parser():
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
 
+    migrate = command("migrate", "Let QEMU migrate guests that write, inside the patched host; print a table.",
+                      "  tdp migrate\n  tdp migrate npt arm64 --scenario precopy --scenario postcopy --vcpus 2\n"
+                      "  tdp migrate arm64 --compare 5",
+                      "Debian's QEMU runs twice in the host, with accel=kvm; the guest verifies all that it has written,"
+                      " and after pre-copy\nthe RAM of both ends is compared. Each scenario with 1, 2 and 4 vCPUs, memory of 4K"
+                      " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter: an hour for each target.\n\n"
+                      f"targets:\n{_target_lines(_HOSTS)}")
+    migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", _SCENARIOS),
+                         help="only precopy, postcopy (at once), hybrid (after one round), cancel, killed (the destination), or ten (back and forth); may be given again")
+    migrate.add_argument("--vcpus", metavar="N", type=int, choices=(1, 2, 4), action="append", help="only guests with 1, 2 or 4 vCPUs")
+    migrate.add_argument("--memory", metavar="M", action="append", type=one_of("kind of memory", ("4k", "thp", "hugetlb")),
+                         help="only 4k, thp or hugetlb")
+    migrate.add_argument("--log", metavar="L", action="append", type=one_of("log", ("all-set", "manual", "get", "ring")),
+                         help="only all-set, manual, get (bitmaps) or ring")
+    migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
+                         help="another build of the host's kernel")
+    migrate.add_argument("--compare", metavar="N", type=int, default=0, help="instead, measure what guests get done meanwhile,"
+                         " N times in turn with the unpatched kernel; medians, spread and plots")
+    migrate.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
+    migrate.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", _HOSTS), default=["npt"],
+                         help="the hosts (npt)")
+
     prove = command("prove", "Run operations of the MMU against each other in all schedules; print a matrix.",
                     "  tdp prove\n  tdp prove --bound 3 race_write_log_clear\n  tdp prove --effort 50 ops_ race_triples",
                     "The long form of `tdp test host`, in user space: see Documentation/virt/kvm/tdp-mmu.rst.")
@@ -155,7 +186,7 @@ def _targets(args):
     """The targets that a command is for."""
     if args.command == "test":
         return args.targets or [*TARGETS, *_CHECKS]
-    if args.command == "bench":
+    if args.command in ("bench", "migrate"):
         return args.targets
     if args.command == "shell":
         return [args.target]
@@ -169,7 +200,7 @@ def _groups(args):
     if args.command == "prove":
         return {"build"}
     groups = {"source"} | (set() if getattr(args, "src", "-") else {"debian"})
-    if args.command == "bench":
+    if args.command in ("bench", "migrate"):
         groups.add("bench")
     for name in _targets(args):
         groups.update(_CHECKS.get(name) or TARGETS[name].packages)
@@ -185,6 +216,9 @@ def _main(args):
     if args.command == "test":
         from . import testplan
         return testplan.test_cmd(args)
+    if args.command == "migrate":
+        from . import migrate
+        return migrate.migrate_cmd(args)
     if args.command == "bench":
         from . import bench
         return bench.bench_cmd(args)

@@ -102,14 +102,15 @@ def _prune(directory, pattern, keep=KEEP):
         old.unlink(missing_ok=True)
 
 
-def guest_program(target, source):
-    """One of our programs for guests, static."""
-    key = digest(source.read_bytes(), target.cross)
+def guest_program(target, source, *how):
+    """One of our programs for guests: static, or as the compiler's options say."""
+    how = how or ("-static", "-pthread")
+    key = digest(source.read_bytes(), target.cross, *how)
     out = CACHE / "boot" / f"{source.stem}-{target.arch}-{key}"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         new = out.with_suffix(".new")
-        run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-s", "-o", new, source],
+        run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", *how, "-s", "-o", new, source],
             log=out.with_suffix(".log"), what=f"compiling {source.name} for {target.arch}")
         new.rename(out)
         for old in out.parent.glob(f"{source.stem}-{target.arch}-*"):

@@ -71,3 +71,14 @@ def growth(path, title, panels):
                       f"$data{i}_{k} with linespoints pt 7 ps 0.5 lc rgb '{COLOURS[k]}' title {_text(name)}"
                       for k, name in enumerate(lists))]
     return _draw(path, (PANEL[0] * beside, PANEL[1] * above + 30), [*lines, "unset multiplot"])
+
+
+def over_time(path, title, x, y, lists):
+    """A line for each name, of points."""
+    lines = ["set grid", "set key top right", "set yrange [0:*]", f"set title {_text(title)}", f"set xlabel {_text(x)}",
+             f"set ylabel {_text(y)}", "set arrow 1 from 0, graph 0 to 0, graph 1 nohead dt 2"]
+    lines += [f"$data{k} << end\n" + "\n".join(f"{a:g} {b:g}" for a, b in points) + "\nend"
+              for k, points in enumerate(lists.values())]
+    lines.append("plot " + ", ".join(f"$data{k} with linespoints pt 7 ps 0.5 lc rgb '{COLOURS[k]}' title {_text(name)}"
+                                     for k, name in enumerate(lists)))
+    return _draw(path, (900, 400), lines)

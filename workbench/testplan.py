@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, checks, initramfs, run, series, source
+from . import boot, build, checks, initramfs, migrate, run, series, source
 from .boot import Test
 from .common import CACHE, JOBS, Error, die, memory_free, say, took, write_atomic
+from .migrate import Move
 from .targets import TARGETS
 
 KNOWN_FAILURES = Path(__file__).resolve().parent / "known-failures"
@@ -307,6 +308,10 @@ LOCKLESS = re.compile(r"kvm_handle_guest_abort|kvm_mmu_page_fault|kvm_arch_commi
 UNMAPPING = re.compile(r"kvm_mmu_notifier_invalidate_range|kvm_mmu_change_mmu_pages|kvm_tdp_wait_unpaid")
 
 
+# A short one before the guest moves, and one that goes on after; `tdp migrate` does all.
+MOVES = (Move("precopy"), Move("hybrid", backing="thp"))
+
+
 @dataclass(frozen=True)
 class Boot:
     name: str
@@ -320,6 +325,7 @@ class Boot:
     compare: bool = False   # with the unpatched kernel's verdicts beside: what passes there passes, for no reason may it fail
     rest: int = 0           # and all other selftests, as they are, for so many seconds
     locks: bool = False     # who takes an mmu_lock for write is counted
+    moves: tuple = ()       # instead of selftests: migrations
 
     @property
     def append(self):
@@ -349,6 +355,7 @@ PLAN = (
     Boot("arm64-gicv2", "arm64", ARM64_OLD, cpu=" -machine gic-version=2"),
     Boot("arm64-protected", "arm64", ARM64_OLD, cmdline="kvm-arm.mode=protected"),
     Boot("riscv", "riscv", RISCV),
+    *(Boot(f"{target}-migrate", target, "", smp=migrate.CPUS[target], moves=MOVES) for target in ("npt", "arm64")),
 )
 
 ARM64_HUGETLB = " hugepagesz=2M hugepages=100"
@@ -403,6 +410,8 @@ HANGS = {"ept": {"hardware_disable_test", "hyperv_ipi"}}
 
 def tests_of(item, selftests):
     """The tests of a boot, their names as paths in the selftests' directory."""
+    if item.moves:
+        return [move.test for move in item.moves]
     tests = _listed(item, selftests)
     if item.rest:
         named = {t.name for t in tests} | HANGS.get(item.target, set())
@@ -495,7 +504,7 @@ def pages_touched(args):
 def check_core(report, item, src, result):
     """The common MMU handles the faults of an ordinary VM: all of them, so at least one for each page."""
     arch = TARGETS[item.target].arch
-    if arch == "riscv" or item.shadow or item.variant in ("16k", "64k") or (arch == "arm64" and src.left_out):
+    if arch == "riscv" or item.shadow or item.moves or item.variant in ("16k", "64k") or (arch == "arm64" and src.left_out):
         return
     runs = [r for r in result.results if r.name == "demand_paging_test" and r.verdict == "ok"
             and not re.search("thp|hugetlb", r.args)]
@@ -548,6 +557,11 @@ def unpatched_verdicts(report, item, src, selftests, tests):
     return {r.title: verdict(r) for r in result.results}
 
 
+def content_of(item, image):
+    """What the initramfs of a boot needs besides selftests; the migrated guests run the host's kernel."""
+    return migrate.Content(TARGETS[item.target], image) if item.moves else None
+
+
 def prepare(item, src):
     """Builds what a boot needs."""
     target = TARGETS[item.target]
@@ -581,7 +595,7 @@ def run_boot(report, item, src, known):
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
     result = boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=point,
-                       cpu=item.cpu, smp=item.smp)
+                       cpu=item.cpu, smp=item.smp, content=content_of(item, image))
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, src, result)

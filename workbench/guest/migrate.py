@@ -1,0 +1,441 @@
+#!/usr/bin/python3
+"""Inside a patched host: migrates a guest from one QEMU to another while it writes (load.c), and verifies its memory.
+
+Prints KTAP, and lines that a program can read:
+
+    # migrate: KEY=VALUE ...    for each migration: what it took
+    # track: MS PAGES           with --track: pages written since the start, by milliseconds since the migration began
+
+The guest has no network and no disk: a kernel, load.c as its init, a serial line, and QMP beside it.
+"""
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+GUEST = "/guest"            # the guest's kernel and initramfs
+RUN = "/tmp/migrate"
+PATIENCE = 240             # seconds for one thing to happen; the machine is emulated, and slow at times
+
+MACHINE = {
+    "x86_64": ("qemu-system-x86_64", "-machine pc", "console=ttyS0"),
+    "aarch64": ("qemu-system-aarch64", "-machine virt,gic-version=host", "console=ttyAMA0"),
+}
+
+# Of x86 what the guest's kernel asks for, and no more: what the emulated CPU says of its XSAVE state contradicts itself.
+CPU = {"x86_64": "kvm64", "aarch64": "host"}
+LINE = 64                   # bytes; a vCPU's clock has one
+
+
+class Wrong(Exception):
+    """What a scenario must not do."""
+
+
+def now_ms():
+    return int(time.monotonic() * 1000)
+
+
+def wait_for(what, ready, patience=PATIENCE):
+    """What ready() returns once it is true."""
+    end = time.monotonic() + patience
+    while True:
+        if found := ready():
+            return found
+        if time.monotonic() > end:
+            raise Wrong(f"{what}: not within {patience} s")
+        time.sleep(0.05)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+class Vm:
+    """A QEMU, its monitor and its guest's serial line."""
+
+    number = 0
+
+    @staticmethod
+    def environment(log):
+        modes = {"get": "0", "manual": "1"}.get(log)
+        return os.environ | ({"LD_PRELOAD": f"{GUEST}/old_log.so", "LOG_MODES": modes} if modes else {})
+
+    def __init__(self, options, incoming=None, paused=False):
+        Vm.number += 1
+        self.name = f"vm{Vm.number}"
+        self.lines, self.track = [], []
+        self.verbose = options.verbose
+        qemu, machine, console = MACHINE[platform.machine()]
+        where = f"{RUN}/{self.name}"
+        os.makedirs(where)
+        accel = "kvm,dirty-ring-size=4096" if options.log == "ring" else "kvm"
+        ram = "memory-backend-memfd,hugetlb=on,hugetlbsize=2M,share=off" if options.backing == "hugetlb" else "memory-backend-ram"
+        words = [qemu, "-accel", accel, "-cpu", CPU[platform.machine()], *machine.split(), "-smp", str(options.vcpus), "-nodefaults",
+                 "-no-user-config", "-display", "none", "-m", f"{options.memory}M",
+                 "-object", f"{ram},id=ram,size={options.memory}M", "-machine", "memory-backend=ram",
+                 "-kernel", f"{GUEST}/kernel", "-initrd", f"{GUEST}/initramfs", "-append",
+                 f"{console} {'' if options.verbose else 'quiet '}panic=-1 LOAD_MIB={options.load} LOAD_RATE={options.rate}",
+                 "-chardev", f"socket,id=serial,path={where}/serial,server=on,wait=off", "-serial", "chardev:serial",
+                 "-qmp", f"unix:{where}/qmp,server=on,wait=off"]
+        if incoming:
+            words += ["-incoming", incoming]
+        if paused:
+            words += ["-S"]
+        self.log = open(f"{where}/log", "w+")
+        self.qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                     env=self.environment(options.log))
+        self.answers = self._connect(f"{where}/qmp").makefile("rw")
+        self._answer("QMP")
+        self.do("qmp_capabilities")
+        self.serial = self._connect(f"{where}/serial")
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _connect(self, path):
+        def ready():
+            if self.qemu.poll() is not None:
+                raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
+            end = socket.socket(socket.AF_UNIX)
+            try:
+                end.connect(path)
+            except OSError:
+                end.close()
+                return None
+            return end
+        return wait_for(f"{self.name}: {os.path.basename(path)}", ready)
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().strip() or f"status {self.qemu.poll()}"
+
+    def _listen(self):
+        """Lines of the guest, with the time at which they came."""
+        rest = b""
+        with contextlib.suppress(OSError):
+            while data := self.serial.recv(4096):
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    text = line.decode(errors="replace").strip()
+                    if self.verbose:
+                        print(f"# {self.name} {now_ms()} {text}", flush=True)
+                    self.lines.append(text)
+                    if m := re.match(r"load: (\d+) (\d+) (\d+)$", text):
+                        self.track.append((now_ms(), *map(int, m.groups())))
+
+    def _answer(self, key):
+        while True:
+            line = self.answers.readline()
+            if not line:
+                raise Wrong(f"{self.name}: QEMU is gone: {self.said()}")
+            found = json.loads(line)
+            if "error" in found:
+                raise Wrong(f"{self.name}: {found['error']['desc']}")
+            if key in found:
+                return found[key]
+
+    def do(self, command, **arguments):
+        self.answers.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.answers.flush()
+        return self._answer("return")
+
+    def said_line(self, pattern, since=0):
+        """The first line from number since on that matches."""
+        def ready():
+            if self.qemu.poll() is not None:
+                raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
+            return next((m for m in (re.match(pattern, text) for text in self.lines[since:]) if m), None)
+        try:
+            return wait_for(f"{self.name}: the guest says {pattern}", ready)
+        except Wrong as e:
+            raise Wrong(f"{e}; it said {self.lines[-5:]}") from e
+
+    def check(self):
+        """Verifies all of the guest's memory, by the guest."""
+        since = len(self.lines)
+        self.serial.send(b"check\n")
+        found = self.said_line(r"load: check (?:(ok) (\d+)|(\d+) lines lost.*)", since)
+        if not found[1]:
+            lost = [text for text in self.lines if text.startswith("load: lost")]
+            raise Wrong(f"{self.name}: {found[0]}: {'; '.join(lost)}")
+
+    def progress(self, number=3):
+        """Waits until the guest has said so often how far it is."""
+        before = len(self.track)
+        wait_for(f"{self.name}: the guest goes on", lambda: len(self.track) >= before + number)
+
+    def dump(self, memory):
+        """All of RAM, while the guest stands still."""
+        path = f"{RUN}/{self.name}/ram"
+        self.do("pmemsave", val=0x40000000 if platform.machine() == "aarch64" else 0, size=memory << 20, filename=path)
+        return path
+
+    def huge_pages(self):
+        """2M leaves of the VM's page tables."""
+        found = [int(read(path)) for path in glob.glob(f"/sys/kernel/debug/kvm/{self.qemu.pid}-*/pages_*")
+                 if re.search("pages_(2m|pmd)$", path)]
+        return sum(found)
+
+    def kill(self):
+        self.qemu.kill()
+        self.qemu.wait()
+
+    def end(self):
+        if self.qemu.poll() is None:
+            with contextlib.suppress(Wrong, OSError):
+                self.do("quit")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.qemu.wait(30)
+        self.kill()
+        self.log.close()
+
+
+class Move:
+    """A migration from one QEMU to another."""
+
+    def __init__(self, options, source, postcopy=False, paused=False, mbps=None):
+        self.options, self.source = options, source
+        uri = f"unix:{RUN}/{source.name}/migration"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(uri[5:])
+        self.dest = Vm(options, incoming=uri, paused=paused)
+        for vm in (source, self.dest):
+            vm.do("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": postcopy}])
+        source.do("migrate-set-parameters", **{"max-bandwidth": (mbps or options.mbps) << 20,
+                                               "downtime-limit": options.downtime})
+        self.start = self.end = now_ms()
+        source.do("migrate", uri=uri)
+
+    def query(self):
+        return self.source.do("query-migrate")
+
+    def status(self, *wanted, failed=("failed", "cancelled")):
+        """Waits for a status."""
+        def ready():
+            found = self.query()
+            if found["status"] in failed and found["status"] not in wanted:
+                raise Wrong(f"the migration has {found['status']}: {found.get('error-desc', '')} {self.dest.said()}")
+            return found if found["status"] in wanted else None
+        wait_for(f"migration {' or '.join(wanted)}", ready)
+        self.end = now_ms()
+        # QEMU says that it is over before it has summed up.
+        time.sleep(0.5)
+        return self.query()
+
+    def sent(self, mib):
+        """Waits until so much has been sent."""
+        def ready():
+            found = self.query()
+            if found["status"] not in ("setup", "active"):
+                raise Wrong(f"the migration is {found['status']} before {mib} MiB were sent")
+            return found.get("ram", {}).get("transferred", 0) >= mib << 20
+        wait_for(f"{mib} MiB sent", ready)
+
+
+def start(options):
+    vm = Vm(options)
+    vm.said_line("load: filled")
+    # So that there is something to compare with.
+    vm.progress(6)
+    return vm
+
+
+def same_memory(source, dest, memory, clocks):
+    """Both stand still: nothing may differ but the clocks of vCPUs (kvmclock), which KVM writes as they are restored."""
+    paths = source.dump(memory), dest.dump(memory)
+    differ = []
+    with open(paths[0], "rb") as mine, open(paths[1], "rb") as other:
+        for number in range(memory << 8):
+            a, b = mine.read(4096), other.read(4096)
+            if a != b:
+                differ += [f"{number:#x}+{i:#x}: {a[i:i + LINE].hex()}, {b[i:i + LINE].hex()}"
+                           for i in range(0, 4096, LINE) if a[i:i + LINE] != b[i:i + LINE]]
+    for path in paths:
+        os.unlink(path)
+    if len(differ) > clocks:
+        raise Wrong(f"{len(differ)} lines of RAM differ at the switch-over, the first: {'; '.join(differ[:4])}")
+
+
+def precopy(options, source):
+    move = Move(options, source, paused=True)
+    found = move.status("completed")
+    same_memory(source, move.dest, options.memory, options.vcpus if platform.machine() == "x86_64" else 0)
+    move.dest.do("cont")
+    return finish(options, move, found)
+
+
+def postcopy(options, source):
+    """Switched over at once: every page but those of the first moments is faulted in."""
+    move = Move(options, source, postcopy=True)
+    wait_for("the migration to begin", lambda: move.query()["status"] != "setup")
+    source.do("migrate-start-postcopy")
+    return finish(options, move, move.status("completed"))
+
+
+def hybrid(options, source):
+    """Pre-copy, and post-copy for what is left after one round."""
+    move = Move(options, source, postcopy=True)
+
+    def round_is_over():
+        return move.query().get("ram", {}).get("dirty-sync-count", 0) >= 2
+    wait_for("a round of pre-copy", round_is_over)
+    source.do("migrate-start-postcopy")
+    return finish(options, move, move.status("completed"))
+
+
+def finish(options, move, found):
+    """The guest runs at its destination, and has all that it had."""
+    move.dest.progress(2)
+    move.dest.check()
+    move.source.end()
+    ram = found["ram"]
+    report(total_ms=found["total-time"], downtime_ms=found["downtime"], rounds=ram["dirty-sync-count"],
+           pages=(ram["normal"] + ram["duplicate"]), sent_mib=ram["transferred"] >> 20,
+           postcopy_requests=ram.get("postcopy-requests", 0), **guest_rates(options, move))
+    return move.dest
+
+
+def guest_rates(options, move):
+    """Pages a second that the guest wrote, before and during the migration, and its longest stall."""
+    every = sorted(move.source.track + move.dest.track)
+    before = [t for t in every if t[0] <= move.start]
+    if options.track:
+        print(*(f"# track: {t[0] - move.start} {t[2]}" for t in every), sep="\n")
+    during = [t for t in every if move.start < t[0] <= move.end]
+
+    def rate(points):
+        return round(1000 * (points[-1][2] - points[0][2]) / max(1, points[-1][0] - points[0][0])) if len(points) > 1 else 0
+    return {"before_pps": rate(before[1:]), "during_pps": rate(before[-1:] + during),
+            "stall_us": max((t[3] for t in during), default=0)}
+
+
+def pressure(options, source):
+    """Pre-copy that gets nowhere, for a while: what does the guest get done meanwhile?"""
+    move = Move(options, source)
+    time.sleep(options.seconds)
+    found = move.query()
+    source.do("migrate_cancel")
+    move.status("cancelled", "completed")
+    if found["status"] != "active":
+        raise Wrong(f"the migration was {found['status']} within {options.seconds} s")
+    move.dest.end()
+    source.check()
+    ram = found["ram"]
+    report(rounds=ram["dirty-sync-count"], sent_mib=ram["transferred"] >> 20, **guest_rates(options, move))
+    return source
+
+
+def cancel(options, source):
+    """Half-way; the guest stays, and so do its huge pages."""
+    huge = source.huge_pages()
+    move = Move(options, source, mbps=options.slow)
+    move.sent(options.memory // 4)
+    source.do("migrate_cancel")
+    move.status("cancelled")
+    move.dest.end()
+    stays(options, source, huge)
+    report(**guest_rates(options, move))
+    return source
+
+
+def killed(options, source):
+    """The destination is gone half-way; the guest stays."""
+    huge = source.huge_pages()
+    move = Move(options, source, mbps=options.slow)
+    move.sent(options.memory // 4)
+    move.dest.kill()
+    move.status("failed")
+    move.dest.end()
+    stays(options, source, huge)
+    report(**guest_rates(options, move))
+    return source
+
+
+def stays(options, source, huge):
+    wait_for("the guest goes on where it was", lambda: source.do("query-status")["status"] == "running")
+    source.progress(2)
+    source.check()
+    if options.backing != "4k":
+        wait_for(f"{huge} huge pages again ({source.huge_pages()} now)", lambda: source.huge_pages() >= huge * 9 // 10)
+
+
+def back_and_forth(options, source):
+    for _ in range(10):
+        source = precopy(options, source)
+    return source
+
+
+SCENARIOS = {"pressure": pressure, "precopy": precopy, "postcopy": postcopy, "hybrid": hybrid, "cancel": cancel, "killed": killed,
+             "ten": back_and_forth}
+
+
+def report(**values):
+    print("# migrate: " + " ".join(f"{key}={value}" for key, value in values.items()), flush=True)
+
+
+def tables_kib():
+    return int(re.search(r"^SecPageTables: *(\d+) kB", read("/proc/meminfo"), re.M)[1])
+
+
+def prepare(options):
+    shutil.rmtree(RUN, ignore_errors=True)
+    os.makedirs(RUN)
+    with open("/sys/kernel/mm/transparent_hugepage/enabled", "w") as f:
+        f.write("always" if options.backing == "thp" else "never")
+    if options.backing == "hugetlb":
+        # For both ends of a migration.
+        need = options.memory + 8
+        with open("/proc/sys/vm/nr_hugepages", "w") as f:
+            f.write(str(need))
+        if int(read("/proc/sys/vm/nr_hugepages")) < need:
+            raise Wrong(f"no {need} huge pages")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("scenario", choices=SCENARIOS)
+    p.add_argument("--vcpus", type=int, default=1)
+    p.add_argument("--memory", type=int, default=128, help="MiB of the guest")
+    p.add_argument("--load", type=int, default=0, help="MiB that it writes to")
+    p.add_argument("--rate", type=int, default=2000, help="pages a second that it writes; 0: all it can")
+    p.add_argument("--backing", choices=("4k", "thp", "hugetlb"), default="4k")
+    p.add_argument("--log", choices=("all-set", "manual", "get", "ring"), default="all-set", help="of what was written:"
+                   " a bitmap that is cleared apart, all set at first or not; one that is cleared as it is read; a ring")
+    p.add_argument("--mbps", type=int, default=200, help="MiB a second that are sent")
+    p.add_argument("--slow", type=int, default=8, help="the same of a migration that is not to end")
+    p.add_argument("--downtime", type=int, default=500, help="ms that QEMU may stop the guest")
+    p.add_argument("--seconds", type=int, default=8, help="that a migration goes on which is not to end (pressure)")
+    p.add_argument("--track", action="store_true", help="what the guest wrote, twice a second")
+    p.add_argument("--verbose", action="store_true", help="all that the guests print")
+    options = p.parse_args()
+    options.load = options.load or options.memory * 5 // 8
+    vm = None
+    print("TAP version 13\n1..1")
+    try:
+        before = tables_kib()
+        prepare(options)
+        vm = start(options)
+        vm = SCENARIOS[options.scenario](options, vm)
+        vm.end()
+        wait_for(f"the VMs' page tables are freed ({before} kB before)", lambda: tables_kib() <= before, 60)
+    except Wrong as e:
+        if vm:
+            print(*(f"# guest: {text}" for text in vm.lines[-10:]), sep="\n")
+            vm.kill()
+        print(f"# {e}\nnot ok 1 {options.scenario}")
+        return 1
+    print(f"ok 1 {options.scenario}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""tdp migrate: real QEMU in a patched host migrates guests that write, from one process to another.
+
+The host is a guest of an emulator, as everywhere here. Its initramfs has Debian's QEMU; guest/migrate.py drives two of
+them, as a test that is no selftest, and guest/load.c is all that the migrated guest runs.
+"""
+
+import re
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import boot, build, initramfs, plot, rootfs, run, series, source
+from .boot import Test
+from .common import CACHE, die, digest, say
+from .targets import TARGETS
+
+GUEST = Path(__file__).resolve().parent / "guest"
+DRIVER, LOAD, OLD_LOG = GUEST / "migrate.py", GUEST / "load.c", GUEST / "old_log.c"
+QEMU = {"x86": "qemu-system-x86", "arm64": "qemu-system-arm"}
+
+# An emulator with two CPUs delivers an interrupt that KVM injects a second time, into code that has them disabled, if one
+# CPU is kicked for the other's sake before the guest exits again: of QEMU 7.2, svm_helper.c leaves exception_index set.
+# Guests of the selftests take few interrupts; a Linux does not come far.
+CPUS = {"npt": 1, "arm64": 2, "arm64-nvhe": 2}
+
+TIMEOUT = 1200          # seconds for one migration, with its guest's boot
+
+
+@dataclass(frozen=True)
+class Move:
+    """What guest/migrate.py does once."""
+    scenario: str
+    vcpus: int = 2
+    backing: str = "4k"
+    log: str = "all-set"
+    more: str = ""
+
+    @property
+    def test(self):
+        return Test("migrate", f"{self.scenario} --vcpus {self.vcpus} --backing {self.backing} --log {self.log} {self.more}".strip(),
+                    TIMEOUT)
+
+
+VCPUS = (1, 2, 4)
+BACKINGS = ("4k", "thp", "hugetlb")
+LOGS = ("all-set", "manual", "get", "ring")
+EVERY = (
+    *(Move("precopy", v, b, log) for v in VCPUS for b in BACKINGS for log in LOGS),
+    *(Move(s, v, b) for s in ("postcopy", "hybrid", "cancel", "killed") for v in VCPUS for b in BACKINGS),
+    *(Move(s, 2, b, "ring") for s in ("hybrid", "cancel", "killed") for b in BACKINGS),
+    *(Move("ten", 2, b) for b in BACKINGS),
+)
+# What the guest gets done while it is migrated, as fast as it can.
+COMPARED = (
+    *(Move("pressure", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
+    *(Move("postcopy", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
+)
+
+
+class Content:
+    """What the host's initramfs has besides the tests: QEMU, the driver as a test, and a guest's kernel and initramfs."""
+
+    programs = ("migrate",)
+
+    def __init__(self, target, kernel):
+        self.root = rootfs.of(target.arch, (QEMU[target.arch], "python3"))
+        self.load = initramfs.guest_program(target, LOAD)
+        self.old_log = initramfs.guest_program(target, OLD_LOG, "-shared", "-fPIC")
+        self.kernel = Path(kernel)
+        stat = self.kernel.stat()
+        self.key = digest(str(self.root), DRIVER.read_bytes(), self.load.name, self.old_log.name,
+                          f"{kernel} {stat.st_size} {stat.st_mtime_ns}")
+
+    def add(self, cpio):
+        rootfs.add(cpio, self.root)
+        cpio.file("kselftest/kvm/migrate", DRIVER.read_bytes())
+        cpio.file("guest/kernel", self.kernel.read_bytes())
+        cpio.file("guest/initramfs", initramfs.small(self.load))
+        cpio.file("guest/old_log.so", self.old_log.read_bytes())
+
+
+@dataclass
+class Outcome:
+    """One migration: its verdict and figures."""
+    move: Move
+    verdict: str
+    seconds: float
+    why: str = ""
+    figures: list = field(default_factory=list)     # of each migration in it, by name
+    track: list = field(default_factory=list)       # (ms, pages)
+
+    def figure(self, name):
+        """The median, if there are more."""
+        found = [f[name] for f in self.figures if name in f]
+        return statistics.median(found) if found else None
+
+
+def outcome(move, result):
+    """Of a TestResult."""
+    lines = [m for m in (re.match(r"(migrate|track): (.*)", line) for line in result.output) if m]
+    figures = [{k: float(v) for k, v in (pair.split("=") for pair in m[2].split())} for m in lines if m[1] == "migrate"]
+    why = [line for line in result.output if not re.match(r"migrate:|track:|guest:|TAP |1\.\.|ok |not ok ", line)]
+    return Outcome(move, result.verdict, result.seconds, " ".join([result.detail, *why]) if result.verdict != "ok" else "",
+                   figures, [tuple(map(int, m[2].split())) for m in lines if m[1] == "track"])
+
+
+def migrate(target, image, selftests, guest, moves, variant="", cmdline="", on_outcome=None):
+    """Boots a host and does all that, with guests that run the kernel guest; returns the outcomes and the BootResult."""
+    found = []
+
+    def ended(result):
+        found.append(outcome(moves[len(found)], result))
+        if on_outcome:
+            on_outcome(found[-1])
+    result = boot.boot(target, image, selftests, [m.test for m in moves], variant, cmdline, on_result=ended,
+                       smp=CPUS[target.name], content=Content(target, guest))
+    return found, result
+
+
+FIGURES = (("total_ms", "total ms"), ("downtime_ms", "downtime ms"), ("rounds", "rounds"), ("sent_mib", "MiB sent"),
+           ("before_pps", "pages/s before"), ("during_pps", "during"), ("stall_us", "longest stall us"))
+
+
+def row(target, kernel, o):
+    shown = {title: "-" if o.figure(name) is None else f"{o.figure(name):.0f}" for name, title in FIGURES}
+    return {"host": target.name, "kernel": kernel, "migration": o.move.scenario, "vCPUs": str(o.move.vcpus),
+            "memory": o.move.backing, "log": o.move.log, "verdict": o.verdict, **shown}
+
+
+def wanted(args):
+    """The migrations that the options leave of all."""
+    chosen = [m for m in EVERY if (not args.scenario or m.scenario in args.scenario)
+              and (not args.vcpus or m.vcpus in args.vcpus) and (not args.memory or m.backing in args.memory)
+              and (not args.log or m.log in args.log)]
+    if not chosen:
+        die("no migration is like that: tdp migrate --help says what there is", status=2)
+    return chosen
+
+
+def verdicts(args, src, rows):
+    """Each migration once, on the patched kernel; True if all of them went as they must."""
+    good = True
+    for name in dict.fromkeys(args.targets):
+        target = TARGETS[name]
+        selftests = build.selftests(src, target.arch)
+        image = build.kernel(src, target, args.variant)
+        guest = image if not args.variant or args.variant in ("16k", "64k") else build.kernel(src, target)
+        moves = wanted(args)
+        say(f"{name}: {len(moves)} migrations, a quarter of a minute each on an idle machine")
+
+        def told(o):
+            say(f"  {o.verdict}: {o.move.test.args} ({o.seconds:.0f} s){': ' + o.why if o.why else ''}")
+            rows.append(row(target, "patched", o))
+        found, result = migrate(target, image, selftests, guest, moves, args.variant, on_outcome=told)
+        print(f"console: {result.console}", flush=True)
+        if result.trouble:
+            print(result.explain(), flush=True)
+        good = good and not result.trouble and all(o.verdict == "ok" for o in found)
+    return good
+
+
+def compared(args, src, rows, path):
+    """COMPARED on both kernels in turn; True if all went well. Draws what guests wrote over time."""
+    good, drawn, summary = True, [], []
+    for name in dict.fromkeys(args.targets):
+        target = TARGETS[name]
+        selftests = build.selftests(src, target.arch)
+        images = {"unpatched": build.kernel(source.unpatched(src), target), "patched": build.kernel(src, target)}
+        every = {kernel: [] for kernel in images}
+        for turn in range(args.compare):
+            for kernel, image in images.items():
+                say(f"{name}: {kernel}, {turn + 1} of {args.compare}")
+                found, result = migrate(target, image, selftests, images["patched"], COMPARED)
+                rows += [row(target, kernel, o) for o in found]
+                every[kernel].append(found)
+                good = good and not result.trouble and all(o.verdict == "ok" for o in found)
+        for number, move in enumerate(COMPARED):
+            for figure, title in (("before_pps", "pages/s before"), ("during_pps", "pages/s during"),
+                                  ("stall_us", "longest stall us")):
+                values = {kernel: sorted(v for found in runs if (v := found[number].figure(figure)) is not None)
+                          for kernel, runs in every.items()}
+                if all(values.values()):
+                    summary.append(_summary(target, move, title, values))
+            tracks = {kernel: found[0][number].track for kernel, found in every.items() if found[0][number].track}
+            if tracks:
+                base = path.with_name(f"{path.stem}-{name}-{move.scenario}-{move.backing}")
+                drawn += plot.over_time(base, f"{name}, {move.scenario}, {move.backing}: pages that the guest writes",
+                                        "seconds since the migration began", "pages a second",
+                                        {kernel: _rates(track) for kernel, track in tracks.items()})
+    print(*run.table(summary), sep="\n")
+    print(*(f"plot: {p}" for p in drawn), sep="\n")
+    return good
+
+
+def _summary(target, move, title, values):
+    middle = {kernel: statistics.median(v) for kernel, v in values.items()}
+    shown = {kernel: f"{middle[kernel]:.0f} ({v[0]:.0f}-{v[-1]:.0f})" for kernel, v in values.items()}
+    ratio = middle["patched"] / middle["unpatched"] if middle["unpatched"] else 0
+    return {"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **shown, "ratio": f"{ratio:.2f}"}
+
+
+def _rates(track):
+    """(seconds, pages a second) out of (ms, pages so far)."""
+    return [((a[0] + b[0]) / 2000, 1000 * (b[1] - a[1]) / (b[0] - a[0])) for a, b in zip(track, track[1:]) if b[0] > a[0]]
+
+
+def migrate_cmd(args):
+    src = series.patched(source.get(args))
+    path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("migrate-%Y%m%d-%H%M%S.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    try:
+        good = compared(args, src, rows, path) if args.compare else verdicts(args, src, rows)
+    finally:
+        if rows:
+            print(*([] if args.compare else run.table(rows)), sep="\n")
+            run.write_csv(path, rows)
+            print(f"CSV: {path}", flush=True)
+    print(f"{sum(r['verdict'] == 'ok' for r in rows)} migrations went as they must, {sum(r['verdict'] != 'ok' for r in rows)} did not")
+    sys.stdout.flush()
+    return 0 if good else 1
