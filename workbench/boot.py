@@ -56,7 +56,8 @@ CONSOLE = {
 # is busy, and a test whose threads take turns (userfaultfd) then needs minutes.
 POLL = {"npt": "idle=poll", "arm64": "nohlt", "arm64-nvhe": "nohlt", "riscv": "nohlt"}
 QEMU = {
-    "npt": "qemu-system-x86_64 -machine q35 -cpu EPYC,+svm,+npt",
+    # With XSAVE, 1 to 4 of 100 runs of state_test get #UD for an AVX instruction that follows one, with either kernel.
+    "npt": "qemu-system-x86_64 -machine q35 -cpu EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c",
     "arm64": "qemu-system-aarch64 -machine virt,virtualization=on,gic-version=3 -cpu max",
     "arm64-nvhe": "qemu-system-aarch64 -machine virt,virtualization=on,gic-version=3 -cpu max",
     "riscv": "qemu-system-riscv64 -machine virt -cpu rv64,h=true",
