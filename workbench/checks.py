@@ -258,11 +258,12 @@ _ARCHS = {arch: TARGETS[target] for arch, target in (("x86", "npt"), ("arm64", "
 _KUNIT = "virt/kvm/mmu/tests"
 
 
-def _step_archs(step):
-    """Where to build a step: where it has something of the architecture's own; with what is everybody's, on x86."""
+def _step_archs(step, on_core):
+    """Where to build a step: where it has something of the architecture's own; with what is everybody's, where the common
+    MMU is in use already."""
     own = {arch for arch in _ARCHS if any(path.startswith(f"arch/{arch}/") for path in step.touched)}
     common_code = any(not path.startswith(("arch/", "tools/", "Documentation/")) for path in step.touched)
-    return sorted(own | ({"x86"} if common_code else set()))
+    return sorted(own | (on_core if common_code else set()))
 
 
 def _goals(step, arch):
@@ -293,8 +294,10 @@ def steps_build(src):
              for arch, target in _ARCHS.items()}
     with common.lock(f"tree-{tree.name}"), common.step(f"building each of {len(src.steps)} steps with W=1",
                                                        "half a minute for each that changed"):
+        on_core = {"x86"}
         for step, commit in src.steps:
-            errors, archs = [], _step_archs(step)
+            on_core |= {arch for arch in _ARCHS if f"arch/{arch}/kvm/Kconfig" in step.touched}
+            errors, archs = [], _step_archs(step, on_core)
             for arch in archs:
                 def work(arch=arch):
                     common.say(f"  {step.dir} ({arch})")

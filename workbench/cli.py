@@ -116,7 +116,8 @@ def parser():
                       " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter: an hour for each target.\n\n"
                       f"targets:\n{_target_lines(_HOSTS)}")
     migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", _SCENARIOS),
-                         help="only precopy, postcopy (at once), hybrid (after one round), cancel, killed (the destination), or ten (back and forth); may be given again")
+                         help="only precopy, postcopy (at once), hybrid (after one round), cancel, killed (the destination),"
+                         " or ten (back and forth); may be given again")
     migrate.add_argument("--vcpus", metavar="N", type=int, choices=(1, 2, 4), action="append", help="only guests with 1, 2 or 4 vCPUs")
     migrate.add_argument("--memory", metavar="M", action="append", type=one_of("kind of memory", ("4k", "thp", "hugetlb")),
                          help="only 4k, thp or hugetlb")
@@ -126,6 +127,8 @@ def parser():
                          help="another build of the host's kernel")
     migrate.add_argument("--compare", metavar="N", type=int, default=0, help="instead, measure what guests get done meanwhile,"
                          " N times in turn with the unpatched kernel; medians, spread and plots")
+    migrate.add_argument("--sabotage", action="store_true", help="instead, build kernels that lose what guests write: are they"
+                         " caught?")
     migrate.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
     migrate.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", _HOSTS), default=["npt"],
                          help="the hosts (npt)")

@@ -107,14 +107,15 @@ def guest_program(target, source, *how):
     how = how or ("-static", "-pthread")
     key = digest(source.read_bytes(), target.cross, *how)
     out = CACHE / "boot" / f"{source.stem}-{target.arch}-{key}"
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        new = out.with_suffix(".new")
-        run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", *how, "-s", "-o", new, source],
-            log=out.with_suffix(".log"), what=f"compiling {source.name} for {target.arch}")
-        new.rename(out)
-        for old in out.parent.glob(f"{source.stem}-{target.arch}-*"):
-            if old.stem != out.stem:
+    with lock("initramfs"):
+        if not out.exists():
+            out.parent.mkdir(parents=True, exist_ok=True)
+            new = out.with_suffix(".new")
+            run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", *how, "-s", "-o", new, source],
+                log=out.with_suffix(".log"), what=f"compiling {source.name} for {target.arch}")
+            new.rename(out)
+            # Those of before; another checkout may use the last ones.
+            for old in sorted(out.parent.glob(f"{source.stem}-{target.arch}-*"), key=lambda p: p.stat().st_mtime)[:-KEEP]:
                 old.unlink()
     return out
 

@@ -4,16 +4,20 @@ The host is a guest of an emulator, as everywhere here. Its initramfs has Debian
 them, as a test that is no selftest, and guest/load.c is all that the migrated guest runs.
 """
 
+import importlib.util
+import os
 import re
 import statistics
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import boot, build, initramfs, plot, rootfs, run, series, source
+from . import boot, build, gitcmd, initramfs, plot, rootfs, run, series, source
 from .boot import Test
-from .common import CACHE, die, digest, say
+from .common import CACHE, REPO, die, digest, say
+from .gitcmd import git
 from .targets import TARGETS
 
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -26,6 +30,7 @@ QEMU = {"x86": "qemu-system-x86", "arm64": "qemu-system-arm"}
 CPUS = {"npt": 1, "arm64": 2, "arm64-nvhe": 2}
 
 TIMEOUT = 1200          # seconds for one migration, with its guest's boot
+PATIENCE = 240          # and for one thing to happen in it: guest/migrate.py's, which an instrumented host multiplies
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,12 @@ COMPARED = (
     *(Move("postcopy", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
 )
 
+# What a migration must notice: it loses what was written.
+_MUTANTS = REPO / "tools/testing/kvm_tdp"
+SABOTAGES = ((GUEST / "sabotages.txt", "- the log is cleared without a flush"),
+             (_MUTANTS / "mutants_mmu.txt", "- a fast fault does not mark its page dirty"))
+SABOTAGED = (Move("precopy", more="--rate 4000"),) * 3
+
 
 class Content:
     """What the host's initramfs has besides the tests: QEMU, the driver as a test, and a guest's kernel and initramfs."""
@@ -88,6 +99,7 @@ class Outcome:
     verdict: str
     seconds: float
     why: str = ""
+    faults: int | None = None       # that the common MMU handled
     figures: list = field(default_factory=list)     # of each migration in it, by name
     track: list = field(default_factory=list)       # (ms, pages)
 
@@ -102,19 +114,21 @@ def outcome(move, result):
     lines = [m for m in (re.match(r"(migrate|track): (.*)", line) for line in result.output) if m]
     figures = [{k: float(v) for k, v in (pair.split("=") for pair in m[2].split())} for m in lines if m[1] == "migrate"]
     why = [line for line in result.output if not re.match(r"migrate:|track:|guest:|TAP |1\.\.|ok |not ok ", line)]
-    return Outcome(move, result.verdict, result.seconds, " ".join([result.detail, *why]) if result.verdict != "ok" else "",
-                   figures, [tuple(map(int, m[2].split())) for m in lines if m[1] == "track"])
+    return Outcome(move, result.verdict, result.seconds, " ".join([result.detail, *why]).strip() if result.verdict != "ok" else "",
+                   result.faults, figures, [tuple(map(int, m[2].split())) for m in lines if m[1] == "track"])
 
 
-def migrate(target, image, selftests, guest, moves, variant="", cmdline="", on_outcome=None):
+def migrate(target, image, selftests, guest, moves, variant="", on_outcome=None):
     """Boots a host and does all that, with guests that run the kernel guest; returns the outcomes and the BootResult."""
     found = []
+    slow = boot.SLOW_VARIANT.get(variant, 1)
+    tests = [replace(m.test, args=f"{m.test.args} --patience {PATIENCE * slow}") if slow > 1 else m.test for m in moves]
 
     def ended(result):
         found.append(outcome(moves[len(found)], result))
         if on_outcome:
             on_outcome(found[-1])
-    result = boot.boot(target, image, selftests, [m.test for m in moves], variant, cmdline, on_result=ended,
+    result = boot.boot(target, image, selftests, tests, variant, on_result=ended,
                        smp=CPUS[target.name], content=Content(target, guest))
     return found, result
 
@@ -143,29 +157,48 @@ def verdicts(args, src, rows):
     """Each migration once, on the patched kernel; True if all of them went as they must."""
     good = True
     for name in dict.fromkeys(args.targets):
-        target = TARGETS[name]
+        target = _host(name, src)
+        variant = args.variant if target.has(args.variant) else ""
         selftests = build.selftests(src, target.arch)
-        image = build.kernel(src, target, args.variant)
-        guest = image if not args.variant or args.variant in ("16k", "64k") else build.kernel(src, target)
+        image = build.kernel(src, target, variant)
+        guest = image if variant in ("", "16k", "64k") else build.kernel(src, target)
         moves = wanted(args)
         say(f"{name}: {len(moves)} migrations, a quarter of a minute each on an idle machine")
 
         def told(o):
             say(f"  {o.verdict}: {o.move.test.args} ({o.seconds:.0f} s){': ' + o.why if o.why else ''}")
             rows.append(row(target, "patched", o))
-        found, result = migrate(target, image, selftests, guest, moves, args.variant, on_outcome=told)
-        print(f"console: {result.console}", flush=True)
-        if result.trouble:
-            print(result.explain(), flush=True)
-        good = good and not result.trouble and all(o.verdict == "ok" for o in found)
+        found, result = migrate(target, image, selftests, guest, moves, variant, told)
+        good = _went_well(found, result) and good
+        if not any(o.faults for o in found):
+            print(f"{name}: the common MMU has handled no fault")
+            good = False
     return good
+
+
+def _host(name, src):
+    target = TARGETS[name]
+    if target.arch == "arm64" and src.left_out:
+        die(f"{name} is not on the common MMU with Linux {src.version}: {', '.join(src.left_out)} need a later one")
+    return target
+
+
+def _went_well(found, result):
+    """Says where to look, and what went wrong."""
+    print(f"console: {result.console}", flush=True)
+    if result.trouble:
+        print(result.explain(), flush=True)
+    for o in found:
+        if o.verdict == "not ok":
+            print(f"FAILED  {o.move.test.title}: {o.why}", flush=True)
+    return not result.trouble and all(o.verdict != "not ok" for o in found)
 
 
 def compared(args, src, rows, path):
     """COMPARED on both kernels in turn; True if all went well. Draws what guests wrote over time."""
     good, drawn, summary = True, [], []
     for name in dict.fromkeys(args.targets):
-        target = TARGETS[name]
+        target = _host(name, src)
         selftests = build.selftests(src, target.arch)
         images = {"unpatched": build.kernel(source.unpatched(src), target), "patched": build.kernel(src, target)}
         every = {kernel: [] for kernel in images}
@@ -175,7 +208,7 @@ def compared(args, src, rows, path):
                 found, result = migrate(target, image, selftests, images["patched"], COMPARED)
                 rows += [row(target, kernel, o) for o in found]
                 every[kernel].append(found)
-                good = good and not result.trouble and all(o.verdict == "ok" for o in found)
+                good = _went_well(found, result) and good
         for number, move in enumerate(COMPARED):
             for figure, title in (("before_pps", "pages/s before"), ("during_pps", "pages/s during"),
                                   ("stall_us", "longest stall us")):
@@ -189,7 +222,8 @@ def compared(args, src, rows, path):
                 drawn += plot.over_time(base, f"{name}, {move.scenario}, {move.backing}: pages that the guest writes",
                                         "seconds since the migration began", "pages a second",
                                         {kernel: _rates(track) for kernel, track in tracks.items()})
-    print(*run.table(summary), sep="\n")
+    if summary:
+        print(f"medians (smallest-largest) of {args.compare} runs in turn", *run.table(summary), sep="\n")
     print(*(f"plot: {p}" for p in drawn), sep="\n")
     return good
 
@@ -206,18 +240,70 @@ def _rates(track):
     return [((a[0] + b[0]) / 2000, 1000 * (b[1] - a[1]) / (b[0] - a[0])) for a, b in zip(track, track[1:]) if b[0] > a[0]]
 
 
+def _sabotages():
+    """The entries of SABOTAGES, as the tests on the host parse them."""
+    spec = importlib.util.spec_from_file_location("mutants", _MUTANTS / "mutants.py")
+    mutants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutants)
+    mutants.PROGRAMS |= {path.name: "" for path, _ in SABOTAGES}
+    for path, title in SABOTAGES:
+        found = [entry for entry in mutants.parse(path) if entry["title"] == title]
+        if len(found) != 1:
+            die(f"{path}: no sabotage {title!r}")
+        yield found[0]
+
+
+def sabotaged(src, entry):
+    """The patched source with a sabotage: with a work tree and builds of its own."""
+    text = gitcmd.blob(src.repo, src.commit, entry["file"]).decode()
+    old, new = "\n".join(entry["old"]), "\n".join(entry["new"])
+    if text.count(old) != 1:
+        die(f"{entry['where']}: its text is {text.count(old)} times in {entry['file']}")
+    blob = git(src.repo, "hash-object", "-w", "--stdin", stdin=text.replace(old, new))
+    with tempfile.TemporaryDirectory(prefix="tdp-index-") as tmp:
+        env = {"GIT_INDEX_FILE": os.path.join(tmp, "index")}
+        git(src.repo, "read-tree", src.commit, env=env)
+        git(src.repo, "update-index", "--cacheinfo", f"100644,{blob},{entry['file']}", env=env)
+        tree = git(src.repo, "write-tree", env=env)
+    commit = gitcmd.commit(src.repo, tree, [src.commit], entry["title"].encode() + b"\n")
+    return source.Source(f"{src.id}-sabotaged", src.repo, src.base, src.version, commit)
+
+
+def sabotages(args, src, rows):
+    """True if migrations notice each sabotage: that they can fail."""
+    good = True
+    for name in dict.fromkeys(args.targets):
+        target = _host(name, src)
+        selftests = build.selftests(src, target.arch)
+        guest = build.kernel(src, target)
+        for entry in _sabotages():
+            title = entry["title"].removeprefix("- ")
+            say(f"{name}: sabotaged: {title}")
+            found, result = migrate(target, build.kernel(sabotaged(src, entry), target), selftests, guest, SABOTAGED)
+            rows += [row(target, "sabotaged", o) for o in found]
+            why = [o.why for o in found if o.verdict == "not ok" and re.search("lines lost|lines of RAM differ", o.why)]
+            print(f"console: {result.console}")
+            print(f"{'caught' if why else 'NOT CAUGHT'}: {name}: {title}" + (f"  ({why[0][:200]})" if why else ""), flush=True)
+            good = good and bool(why)
+    return good
+
+
 def migrate_cmd(args):
     src = series.patched(source.get(args))
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("migrate-%Y%m%d-%H%M%S.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     try:
-        good = compared(args, src, rows, path) if args.compare else verdicts(args, src, rows)
+        good = sabotages(args, src, rows) if args.sabotage else \
+            compared(args, src, rows, path) if args.compare else verdicts(args, src, rows)
     finally:
         if rows:
             print(*([] if args.compare else run.table(rows)), sep="\n")
             run.write_csv(path, rows)
             print(f"CSV: {path}", flush=True)
-    print(f"{sum(r['verdict'] == 'ok' for r in rows)} migrations went as they must, {sum(r['verdict'] != 'ok' for r in rows)} did not")
+    if args.sabotage:
+        return 0 if good else 1
+    count = {verdict: sum(r["verdict"] == verdict for r in rows) for verdict in ("ok", "not ok", "skip")}
+    print(f"{count['ok']} migrations went as they must, {count['not ok']} did not, {count['skip']} cannot be had here")
     sys.stdout.flush()
     return 0 if good else 1

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from . import common
@@ -17,6 +18,8 @@ USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info
            "usr/share/applications", "usr/share/alsa", "usr/share/debconf", "usr/share/pam", "usr/include", "etc", "var")
 # Where a system of today has links into /usr; packages of Debian 12 still have files there.
 MERGED = ("bin", "sbin", "lib", "lib64")
+
+UNUSED = 14 * 86400         # seconds after which a directory goes
 
 
 def _apt(where, arch):
@@ -33,8 +36,12 @@ def _download(where, arch, packages, log):
     (where / "status").touch()
     apt = _apt(where, arch)
     # A source that has nothing for this architecture is no reason to stop: the packages are.
-    common.run([*apt, "update"], log, what=f"reading the list of Debian's packages for {arch}", ok=(0, 100))
-    common.run([*apt, "--download-only", "install", *packages], log, what=f"downloading {' '.join(packages)} for {arch}")
+    lists = log.with_name(f"{log.stem}-lists.log")
+    common.run([*apt, "update"], lists, what=f"reading the list of Debian's packages for {arch}", ok=(0, 100))
+    try:
+        common.run([*apt, "--download-only", "install", *packages], log, what=f"downloading {' '.join(packages)} for {arch}")
+    except common.Failed as e:
+        die(f"{e.msg}\nof the lists of packages apt-get said:\n{common.last_lines(lists, 5)}")
     return sorted((where / "cache/archives").glob("*.deb"))
 
 
@@ -50,16 +57,21 @@ def _unpack(deb, root):
 def of(arch, packages):
     """The directory with these packages, and all that they depend on, unpacked; none of their scripts has run."""
     debian = DEBIAN_ARCH[arch]
-    root = CACHE / "rootfs" / f"{arch}-{digest(Path(__file__).read_bytes(), *packages)}"
+    # Another release, or point release, of Debian has other packages.
+    release = common.read_or("/etc/os-release") + common.read_or("/etc/debian_version")
+    root = CACHE / "rootfs" / f"{arch}-{digest(Path(__file__).read_bytes(), release, *packages)}"
     with common.lock("rootfs"):
         if root.is_dir():
+            os.utime(root)
             return root
         if shutil.which("apt-get") is None:
             die("no apt-get on this system: the guests' QEMU comes from Debian's packages")
         root.parent.mkdir(parents=True, exist_ok=True)
         common.check_space(root.parent, 2)
         for old in root.parent.glob(f"{arch}-*"):
-            shutil.rmtree(old)
+            # Not what another checkout still uses.
+            if old.is_dir() and time.time() - old.stat().st_mtime > UNUSED:
+                shutil.rmtree(old)
         with common.step(f"{', '.join(packages)} of Debian for {arch}", "half a minute"), \
                 tempfile.TemporaryDirectory(dir=root.parent, prefix="new-") as tmp:
             new = Path(tmp) / "root"

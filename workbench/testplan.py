@@ -6,6 +6,7 @@ import itertools
 import re
 import threading
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -565,9 +566,10 @@ def content_of(item, image):
 def prepare(item, src):
     """Builds what a boot needs."""
     target = TARGETS[item.target]
-    for source_of in (src, *([source.unpatched(src)] if item.compare else [])):
-        build.kernel(source_of, target, item.variant)
+    for source_of in (*([source.unpatched(src)] if item.compare else []), src):
+        image = build.kernel(source_of, target, item.variant)
     build.selftests(src, target.arch)
+    content_of(item, image)
 
 
 def run_boot(report, item, src, known):
@@ -629,6 +631,9 @@ class Section:
         except Error as e:
             # One part that cannot be built or started must not hide the others' results.
             report.point(self.name, "can be done", "not ok", detail=[e.msg])
+        except Exception:
+            # Nor must a mistake of ours.
+            report.point(self.name, "can be done", "not ok", detail=[traceback.format_exc()])
         report.times[self.name] = time.monotonic() - start
 
 

@@ -22,10 +22,13 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 GUEST = "/guest"            # the guest's kernel and initramfs
 RUN = "/tmp/migrate"
-PATIENCE = 240             # seconds for one thing to happen; the machine is emulated, and slow at times
+PATIENCE = 240              # seconds for one thing to happen; the machine is emulated, and slow at times
+KSFT_SKIP = 4
+HUGE_MIB = 2
 
 MACHINE = {
     "x86_64": ("qemu-system-x86_64", "-machine pc", "console=ttyS0"),
@@ -39,12 +42,17 @@ class Wrong(Exception):
     """What a scenario must not do."""
 
 
+class Skip(Exception):
+    """What cannot be had here."""
+
+
 def now_ms():
     return int(time.monotonic() * 1000)
 
 
-def wait_for(what, ready, patience=PATIENCE):
+def wait_for(what, ready, patience=None):
     """What ready() returns once it is true."""
+    patience = patience or PATIENCE
     end = time.monotonic() + patience
     while True:
         if found := ready():
@@ -62,7 +70,7 @@ def read(path):
 class Vm:
     """A QEMU, its monitor and its guest's serial line."""
 
-    number = 0
+    every = []
 
     @staticmethod
     def environment(log):
@@ -70,9 +78,10 @@ class Vm:
         return os.environ | ({"LD_PRELOAD": f"{GUEST}/old_log.so", "LOG_MODES": modes} if modes else {})
 
     def __init__(self, options, incoming=None, paused=False):
-        Vm.number += 1
-        self.name = f"vm{Vm.number}"
+        Vm.every.append(self)
+        self.name = f"vm{len(Vm.every)}"
         self.lines, self.track = [], []
+        self.since = now_ms()       # the guest has been left alone from then on
         self.verbose = options.verbose
         qemu, machine, console = MACHINE[platform.machine()]
         where = f"{RUN}/{self.name}"
@@ -80,7 +89,7 @@ class Vm:
         accel = "kvm,dirty-ring-size=4096" if options.log == "ring" else "kvm"
         ram = "memory-backend-memfd,hugetlb=on,hugetlbsize=2M,share=off" if options.backing == "hugetlb" else "memory-backend-ram"
         words = [qemu, "-accel", accel, "-cpu", "host", *machine.split(), "-smp", str(options.vcpus), "-nodefaults",
-                 "-no-user-config", "-display", "none", "-m", f"{options.memory}M",
+                 "-no-user-config", "-no-reboot", "-display", "none", "-m", f"{options.memory}M",
                  "-object", f"{ram},id=ram,size={options.memory}M", "-machine", "memory-backend=ram",
                  "-kernel", f"{GUEST}/kernel", "-initrd", f"{GUEST}/initramfs", "-append",
                  f"{console} {'' if options.verbose else 'quiet '}panic=-1 LOAD_MIB={options.load} LOAD_RATE={options.rate}",
@@ -93,16 +102,21 @@ class Vm:
         self.log = open(f"{where}/log", "w+")
         self.qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                      env=self.environment(options.log))
-        self.answers = self._connect(f"{where}/qmp").makefile("rw")
+        self.monitor = self._connect(f"{where}/qmp")
+        self.monitor.settimeout(PATIENCE)
+        self.answers = self.monitor.makefile("rw")
         self._answer("QMP")
         self.do("qmp_capabilities")
+        if "dirty ring not available" in self.said():
+            raise Skip("this QEMU has no dirty ring here")
+        if "LD_PRELOAD" in self.environment(options.log) and "old_log:" not in self.said():
+            raise Wrong(f"{self.name}: QEMU's log modes cannot be taken away: {self.said()}")
         self.serial = self._connect(f"{where}/serial")
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _connect(self, path):
         def ready():
-            if self.qemu.poll() is not None:
-                raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
+            self.alive()
             end = socket.socket(socket.AF_UNIX)
             try:
                 end.connect(path)
@@ -112,9 +126,16 @@ class Vm:
             return end
         return wait_for(f"{self.name}: {os.path.basename(path)}", ready)
 
+    def alive(self):
+        """A guest that panics ends its QEMU."""
+        if self.qemu.poll() is not None:
+            raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
+        if broken := next((text for text in self.lines if re.search(r"Kernel panic|BUG:|Oops|load: memory|load: threads", text)), None):
+            raise Wrong(f"{self.name}: the guest broke: {broken}")
+
     def said(self):
-        self.log.seek(0)
-        return self.log.read().strip() or f"status {self.qemu.poll()}"
+        with open(self.log.name) as f:
+            return f.read().strip() or f"status {self.qemu.poll()}"
 
     def _listen(self):
         """Lines of the guest, with the time at which they came."""
@@ -132,7 +153,10 @@ class Vm:
 
     def _answer(self, key):
         while True:
-            line = self.answers.readline()
+            try:
+                line = self.answers.readline()
+            except OSError as e:
+                raise Wrong(f"{self.name}: QEMU does not answer ({e}): {self.said()}") from e
             if not line:
                 raise Wrong(f"{self.name}: QEMU is gone: {self.said()}")
             found = json.loads(line)
@@ -142,15 +166,17 @@ class Vm:
                 return found[key]
 
     def do(self, command, **arguments):
-        self.answers.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.answers.flush()
+        try:
+            self.answers.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+            self.answers.flush()
+        except OSError as e:
+            raise Wrong(f"{self.name}: QEMU is gone: {self.said()}") from e
         return self._answer("return")
 
     def said_line(self, pattern, since=0):
         """The first line from number since on that matches."""
         def ready():
-            if self.qemu.poll() is not None:
-                raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
+            self.alive()
             return next((m for m in (re.match(pattern, text) for text in self.lines[since:]) if m), None)
         try:
             return wait_for(f"{self.name}: the guest says {pattern}", ready)
@@ -165,11 +191,16 @@ class Vm:
         if not found[1]:
             lost = [text for text in self.lines if text.startswith("load: lost")]
             raise Wrong(f"{self.name}: {found[0]}: {'; '.join(lost)}")
+        self.since = now_ms()
 
     def progress(self, number=3):
         """Waits until the guest has said so often how far it is."""
         before = len(self.track)
-        wait_for(f"{self.name}: the guest goes on", lambda: len(self.track) >= before + number)
+
+        def ready():
+            self.alive()
+            return len(self.track) >= before + number
+        wait_for(f"{self.name}: the guest goes on", ready)
 
     def dump(self, memory):
         """All of RAM, while the guest stands still."""
@@ -178,10 +209,10 @@ class Vm:
         return path
 
     def huge_pages(self):
-        """2M leaves of the VM's page tables."""
+        """2M leaves of the VM's page tables; None if nobody counts them (arm64's own MMU)."""
         found = [int(read(path)) for path in glob.glob(f"/sys/kernel/debug/kvm/{self.qemu.pid}-*/pages_*")
                  if re.search("pages_(2m|pmd)$", path)]
-        return sum(found)
+        return sum(found) if found else None
 
     def kill(self):
         self.qemu.kill()
@@ -194,13 +225,12 @@ class Vm:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.qemu.wait(30)
         self.kill()
-        self.log.close()
 
 
 class Move:
     """A migration from one QEMU to another."""
 
-    def __init__(self, options, source, postcopy=False, paused=False, mbps=None):
+    def __init__(self, options, source, postcopy=False, paused=False, mbps=None, downtime=None):
         self.options, self.source = options, source
         uri = f"unix:{RUN}/{source.name}/migration"
         with contextlib.suppress(FileNotFoundError):
@@ -209,14 +239,15 @@ class Move:
         for vm in (source, self.dest):
             vm.do("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": postcopy}])
         source.do("migrate-set-parameters", **{"max-bandwidth": (mbps or options.mbps) << 20,
-                                               "downtime-limit": options.downtime})
+                                               "downtime-limit": downtime or options.downtime})
+        self.before = [t for t in source.track if t[0] >= source.since]
         self.start = self.end = now_ms()
         source.do("migrate", uri=uri)
 
     def query(self):
         return self.source.do("query-migrate")
 
-    def status(self, *wanted, failed=("failed", "cancelled")):
+    def status(self, *wanted, failed=("failed", "cancelled", "postcopy-paused")):
         """Waits for a status."""
         def ready():
             found = self.query()
@@ -225,8 +256,9 @@ class Move:
             return found if found["status"] in wanted else None
         wait_for(f"migration {' or '.join(wanted)}", ready)
         self.end = now_ms()
-        # QEMU says that it is over before it has summed up.
-        time.sleep(0.5)
+        if "completed" in wanted and self.query()["status"] == "completed":
+            # Before that it has not summed up.
+            wait_for("the source is through", lambda: self.source.do("query-status")["status"] == "postmigrate")
         return self.query()
 
     def sent(self, mib):
@@ -242,31 +274,47 @@ class Move:
 def start(options):
     vm = Vm(options)
     vm.said_line("load: filled")
+    huge = vm.huge_pages()
+    if options.backing != "4k" and huge is not None and huge < options.load // HUGE_MIB // 2:
+        raise Wrong(f"{vm.name}: {huge} huge pages for {options.load} MiB of {options.backing}")
     # So that there is something to compare with.
+    vm.since = now_ms()
     vm.progress(6)
     return vm
 
 
-def same_memory(source, dest, memory, clocks):
-    """Both stand still: nothing may differ but the clocks of vCPUs (kvmclock), which KVM writes as they are restored."""
-    paths = source.dump(memory), dest.dump(memory)
-    differ = []
+def is_clock(before, after):
+    """A line of the guest's kvmclock, which KVM writes as a vCPU is restored: version and times change, the scale stays."""
+    return before[24:29] == after[24:29] != bytes(5) and before[LINE // 2:] == after[LINE // 2:]
+
+
+def same_memory(source, dest, options):
+    """Both stand still: nothing may differ but, in one page, a clock for each vCPU."""
+    paths = source.dump(options.memory), dest.dump(options.memory)
+    differ, clocks = [], []
     with open(paths[0], "rb") as mine, open(paths[1], "rb") as other:
-        for number in range(memory << 8):
+        for number in range(options.memory << 8):
             a, b = mine.read(4096), other.read(4096)
-            if a != b:
-                differ += [f"{number:#x}+{i:#x}: {a[i:i + LINE].hex()}, {b[i:i + LINE].hex()}"
-                           for i in range(0, 4096, LINE) if a[i:i + LINE] != b[i:i + LINE]]
+            for i in range(0, 4096, LINE) if a != b else ():
+                before, after = a[i:i + LINE], b[i:i + LINE]
+                if before == after:
+                    continue
+                if platform.machine() == "x86_64" and is_clock(before, after) and len(clocks) < options.vcpus \
+                        and clocks[:1] in ([], [number]):
+                    clocks.append(number)
+                else:
+                    differ.append(f"{number:#x}+{i:#x}: {before.hex()}, {after.hex()}")
     for path in paths:
         os.unlink(path)
-    if len(differ) > clocks:
+    if differ:
         raise Wrong(f"{len(differ)} lines of RAM differ at the switch-over, the first: {'; '.join(differ[:4])}")
 
 
 def precopy(options, source):
     move = Move(options, source, paused=True)
     found = move.status("completed")
-    same_memory(source, move.dest, options.memory, options.vcpus if platform.machine() == "x86_64" else 0)
+    wait_for("the destination has loaded", lambda: move.dest.do("query-status")["status"] == "paused")
+    same_memory(source, move.dest, options)
     move.dest.do("cont")
     return finish(options, move, found)
 
@@ -275,19 +323,27 @@ def postcopy(options, source):
     """Switched over at once: every page but those of the first moments is faulted in."""
     move = Move(options, source, postcopy=True)
     wait_for("the migration to begin", lambda: move.query()["status"] != "setup")
-    source.do("migrate-start-postcopy")
-    return finish(options, move, move.status("completed"))
+    return switched_over(options, move)
+
+
+def switched_over(options, move):
+    """The guest goes on at its destination, and asks for pages that are not there yet."""
+    move.source.do("migrate-start-postcopy")
+    found = move.status("completed")
+    if not found["ram"].get("postcopy-requests"):
+        raise Wrong("the guest has asked for no page: there was no post-copy")
+    return finish(options, move, found)
 
 
 def hybrid(options, source):
     """Pre-copy, and post-copy for what is left after one round."""
-    move = Move(options, source, postcopy=True)
+    # Pre-copy must not get through.
+    move = Move(options, source, postcopy=True, downtime=1)
 
     def round_is_over():
         return move.query().get("ram", {}).get("dirty-sync-count", 0) >= 2
     wait_for("a round of pre-copy", round_is_over)
-    source.do("migrate-start-postcopy")
-    return finish(options, move, move.status("completed"))
+    return switched_over(options, move)
 
 
 def finish(options, move, found):
@@ -305,15 +361,17 @@ def finish(options, move, found):
 def guest_rates(options, move):
     """Pages a second that the guest wrote, before and during the migration, and its longest stall."""
     every = sorted(move.source.track + move.dest.track)
-    before = [t for t in every if t[0] <= move.start]
+    during = [t for t in every if move.start < t[0] <= move.end]
     if options.track:
         print(*(f"# track: {t[0] - move.start} {t[2]}" for t in every), sep="\n")
-    during = [t for t in every if move.start < t[0] <= move.end]
 
     def rate(points):
-        return round(1000 * (points[-1][2] - points[0][2]) / max(1, points[-1][0] - points[0][0])) if len(points) > 1 else 0
-    return {"before_pps": rate(before[1:]), "during_pps": rate(before[-1:] + during),
-            "stall_us": max((t[3] for t in during), default=0)}
+        return round(1000 * (points[-1][2] - points[0][2]) / max(1, points[-1][0] - points[0][0]))
+    rates = {"before_pps": move.before, "during_pps": move.before[-1:] + during}
+    found = {name: rate(points) for name, points in rates.items() if len(points) > 1}
+    # The guest's clock may jump when it is restored: what it took for a stall then is none.
+    stalls = [t[3] for t in during if t[3] <= 1000 * (move.end - move.start)]
+    return found | ({"stall_us": max(stalls)} if stalls else {})
 
 
 def pressure(options, source):
@@ -337,6 +395,7 @@ def cancel(options, source):
     huge = source.huge_pages()
     move = Move(options, source, mbps=options.slow)
     move.sent(options.memory // 4)
+    split(options, source, huge)
     source.do("migrate_cancel")
     move.status("cancelled")
     move.dest.end()
@@ -350,6 +409,7 @@ def killed(options, source):
     huge = source.huge_pages()
     move = Move(options, source, mbps=options.slow)
     move.sent(options.memory // 4)
+    split(options, source, huge)
     move.dest.kill()
     move.status("failed")
     move.dest.end()
@@ -358,12 +418,18 @@ def killed(options, source):
     return source
 
 
+def split(options, source, huge):
+    """What is logged page by page is mapped page by page."""
+    if options.backing != "4k" and huge is not None:
+        wait_for("huge pages are split", lambda: source.huge_pages() < huge)
+
+
 def stays(options, source, huge):
     wait_for("the guest goes on where it was", lambda: source.do("query-status")["status"] == "running")
     source.progress(2)
     source.check()
-    if options.backing != "4k":
-        wait_for(f"{huge} huge pages again ({source.huge_pages()} now)", lambda: source.huge_pages() >= huge * 9 // 10)
+    if options.backing != "4k" and huge is not None:
+        wait_for(f"{huge} huge pages again", lambda: source.huge_pages() >= huge * 9 // 10)
 
 
 def back_and_forth(options, source):
@@ -381,24 +447,41 @@ def report(**values):
 
 
 def tables_kib():
+    """Of all VMs' page tables, exactly."""
+    # Otherwise a CPU may have something that is not in the sum yet.
+    read("/proc/sys/vm/stat_refresh")
     return int(re.search(r"^SecPageTables: *(\d+) kB", read("/proc/meminfo"), re.M)[1])
+
+
+def no_vms():
+    """Those of a QEMU are gone, whichever it was."""
+    return not [path for path in glob.glob("/sys/kernel/debug/kvm/*-*")
+                if os.path.exists(f"/proc/{os.path.basename(path).split('-')[0]}/comm")
+                and read(f"/proc/{os.path.basename(path).split('-')[0]}/comm").startswith("qemu")]
 
 
 def prepare(options):
     shutil.rmtree(RUN, ignore_errors=True)
     os.makedirs(RUN)
+    if options.backing != "4k" and os.sysconf("SC_PAGESIZE") != 4096:
+        raise Skip("huge pages of 2 MiB are for hosts with pages of 4 KiB")
     with open("/sys/kernel/mm/transparent_hugepage/enabled", "w") as f:
         f.write("always" if options.backing == "thp" else "never")
-    if options.backing == "hugetlb":
-        # For both ends of a migration.
-        need = options.memory + 8
-        with open("/proc/sys/vm/nr_hugepages", "w") as f:
+    # For both ends of a migration.
+    need = (options.memory + 8) * 2 // HUGE_MIB if options.backing == "hugetlb" else 0
+    pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+    if os.path.exists(pool):
+        with open(pool, "w") as f:
             f.write(str(need))
-        if int(read("/proc/sys/vm/nr_hugepages")) < need:
+        if int(read(pool)) < need:
+            with open(pool, "w") as f:
+                f.write("0")
             raise Wrong(f"no {need} huge pages")
+    wait_for("no VM is left of what was before", no_vms)
 
 
 def main():
+    global PATIENCE
     p = argparse.ArgumentParser()
     p.add_argument("scenario", choices=SCENARIOS)
     p.add_argument("--vcpus", type=int, default=1)
@@ -414,23 +497,33 @@ def main():
     p.add_argument("--seconds", type=int, default=8, help="that a migration goes on which is not to end (pressure)")
     p.add_argument("--track", action="store_true", help="what the guest wrote, twice a second")
     p.add_argument("--verbose", action="store_true", help="all that the guests print")
+    p.add_argument("--patience", type=int, default=PATIENCE, help="seconds for one thing to happen")
     options = p.parse_args()
+    PATIENCE = options.patience
     options.load = options.load or options.memory * 5 // 8
-    vm = None
     print("TAP version 13\n1..1")
     try:
-        before = tables_kib()
         prepare(options)
+        before = tables_kib()
         vm = start(options)
-        vm = SCENARIOS[options.scenario](options, vm)
-        vm.end()
-        wait_for(f"the VMs' page tables are freed ({before} kB before)", lambda: tables_kib() <= before, 60)
-    except Wrong as e:
-        if vm:
-            print(*(f"# guest: {text}" for text in vm.lines[-10:]), sep="\n")
-            vm.kill()
+        if tables_kib() <= before:
+            raise Wrong(f"no page tables are counted for a guest: {tables_kib()} kB, {before} kB before")
+        SCENARIOS[options.scenario](options, vm).end()
+        wait_for("the VMs are gone", no_vms)
+        wait_for(f"the VMs' page tables are freed ({before} kB before)", lambda: tables_kib() <= before)
+    except Skip as e:
+        print(f"# {e}\nok 1 {options.scenario} # SKIP {e}")
+        return KSFT_SKIP
+    except Exception as e:
+        for vm in Vm.every:
+            print(*(f"# guest: {vm.name}: {text}" for text in vm.lines[-8:]), sep="\n")
+        if not isinstance(e, Wrong):
+            print(*(f"# {line}" for line in traceback.format_exc().splitlines()), sep="\n")
         print(f"# {e}\nnot ok 1 {options.scenario}")
         return 1
+    finally:
+        for vm in Vm.every:
+            vm.kill()
     print(f"ok 1 {options.scenario}")
     return 0
 

@@ -7,6 +7,7 @@
  */
 #include <linux/kvm.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -24,7 +25,9 @@ int ioctl(int fd, unsigned long request, ...)
 	va_end(args);
 
 	found = syscall(SYS_ioctl, fd, request, arg);
-	if (request == KVM_CHECK_EXTENSION && arg == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 && modes && found > 0)
+	if (request == KVM_CHECK_EXTENSION && arg == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 && modes) {
 		found &= strtol(modes, NULL, 0);
+		fprintf(stderr, "old_log: modes %ld\n", found);
+	}
 	return found;
 }
