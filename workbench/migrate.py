@@ -63,10 +63,10 @@ COMPARED = (
     *(Move("postcopy", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
 )
 
-# What a migration must notice: it loses what was written.
-_MUTANTS = REPO / "tools/testing/kvm_tdp"
-SABOTAGES = ((GUEST / "sabotages.txt", "- the log is cleared without a flush"),
-             (_MUTANTS / "mutants_mmu.txt", "- a fast fault does not mark its page dirty"))
+# Of the sabotages of the tests on the host, what loses writes in every schedule. A flush that is left out is not seen here:
+# QEMU drops all that it has cached of a guest at each of its exits, on x86 (VMRUN) and on arm64 (HCR_EL2.VM).
+MUTANTS = REPO / "tools/testing/kvm_tdp/mutants_mmu.txt"
+SABOTAGES = ("- a fast fault does not mark its page dirty", "- a clear leaves out the last page")
 SABOTAGED = (Move("precopy", more="--rate 4000"),) * 3
 
 
@@ -242,15 +242,14 @@ def _rates(track):
 
 def _sabotages():
     """The entries of SABOTAGES, as the tests on the host parse them."""
-    spec = importlib.util.spec_from_file_location("mutants", _MUTANTS / "mutants.py")
+    spec = importlib.util.spec_from_file_location("mutants", MUTANTS.with_name("mutants.py"))
     mutants = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(mutants)
-    mutants.PROGRAMS |= {path.name: "" for path, _ in SABOTAGES}
-    for path, title in SABOTAGES:
-        found = [entry for entry in mutants.parse(path) if entry["title"] == title]
-        if len(found) != 1:
-            die(f"{path}: no sabotage {title!r}")
-        yield found[0]
+    entries = {entry["title"]: entry for entry in mutants.parse(MUTANTS)}
+    for title in SABOTAGES:
+        if title not in entries:
+            die(f"{MUTANTS}: no sabotage {title!r}")
+        yield entries[title]
 
 
 def sabotaged(src, entry):

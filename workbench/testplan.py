@@ -356,7 +356,7 @@ PLAN = (
     Boot("arm64-gicv2", "arm64", ARM64_OLD, cpu=" -machine gic-version=2"),
     Boot("arm64-protected", "arm64", ARM64_OLD, cmdline="kvm-arm.mode=protected"),
     Boot("riscv", "riscv", RISCV),
-    *(Boot(f"{target}-migrate", target, "", smp=migrate.CPUS[target], moves=MOVES) for target in ("npt", "arm64")),
+    Boot("arm64-migrate", "arm64", "", smp=migrate.CPUS["arm64"], moves=MOVES),
 )
 
 ARM64_HUGETLB = " hugepagesz=2M hugepages=100"
@@ -396,6 +396,7 @@ LONG = (
     Boot("arm64-debug", "arm64", ARM64_STRESS, variant="debug", cmdline=ARM64_HUGETLB),
     Boot("arm64-kcsan", "arm64", ARM64_STRESS, variant="kcsan", cmdline=ARM64_HUGETLB),
     Boot("arm64-none", "arm64", ARM64_ALL.format(mode=0), variant="preempt-none", cmdline=ARM64_HUGETLB),
+    Boot("npt-migrate", "npt", "", smp=migrate.CPUS["npt"], moves=MOVES),
     Boot("npt-locks", "npt", LOCKS, variant="lockdep", compare=True, locks=True),
     Boot("npt-locks-voluntary", "npt", LOCKS, variant="voluntary", locks=True),
     Boot("arm64-locks", "arm64", LOCKS.replace("-b", "-m 0 -b"), variant="lockdep", compare=True, locks=True),
