@@ -42,7 +42,7 @@ CORE = """
     dirty_log_test -M clear-log -i 3 -I 10
     dirty_log_perf_test -b 16M -v 2
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp
-    memslot_modification_stress_test -i 8 -v 2
+    memslot_modification_stress_test -i 20 -v 2
     kvm_page_table_test -b 16M -v 2
     kvm_page_table_test -b 16M -v 2 -s anonymous_thp
     access_tracking_perf_test -b 8M -v 2
@@ -265,7 +265,7 @@ def backed(small=SMALL, huge=HUGE):
     dirty_log_test -M dirty-log -i 3 -I 10
     dirty_log_test -M clear-log -i 3 -I 10
     dirty_log_test -M dirty-ring -i 3 -I 10
-    memslot_modification_stress_test -i 8 -v 2
+    memslot_modification_stress_test -i 20 -v 2
     memslot_perf_test -s 64 -l 1
     pre_fault_memory_test
     guest_memfd_test
