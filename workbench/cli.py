@@ -7,13 +7,11 @@ import signal
 import sys
 
 from . import common
+from .migrate import BACKINGS, HOSTS, LOGS, SCENARIOS, VCPUS
 from .targets import TARGETS, VARIANTS
 
 # What `tdp test` takes besides targets: see testplan.PSEUDO.
 _CHECKS = {"host": {"build"}, "series": {"build", "checks"}}
-# Where QEMU runs guests for `tdp migrate`, and what it can do: see migrate.EVERY.
-_HOSTS = ("npt", "arm64", "arm64-nvhe")
-_SCENARIOS = ("precopy", "postcopy", "hybrid", "cancel", "killed", "ten")
 
 
 def _target_lines(names):
@@ -113,15 +111,15 @@ def parser():
                       "  tdp migrate arm64 --compare 5",
                       "Debian's QEMU runs twice in the host, with accel=kvm; the guest verifies all that it has written,"
                       " and after pre-copy\nthe RAM of both ends is compared. Each scenario with 1, 2 and 4 vCPUs, memory of 4K"
-                      " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter: an hour for each target.\n\n"
-                      f"targets:\n{_target_lines(_HOSTS)}")
-    migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", _SCENARIOS),
+                      " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter.\n\n"
+                      f"targets:\n{_target_lines(HOSTS)}")
+    migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", SCENARIOS),
                          help="only precopy, postcopy (at once), hybrid (after one round), cancel, killed (the destination),"
                          " or ten (back and forth); may be given again")
-    migrate.add_argument("--vcpus", metavar="N", type=int, choices=(1, 2, 4), action="append", help="only guests with 1, 2 or 4 vCPUs")
-    migrate.add_argument("--memory", metavar="M", action="append", type=one_of("kind of memory", ("4k", "thp", "hugetlb")),
+    migrate.add_argument("--vcpus", metavar="N", type=int, choices=VCPUS, action="append", help="only guests with 1, 2 or 4 vCPUs")
+    migrate.add_argument("--memory", metavar="M", action="append", type=one_of("kind of memory", BACKINGS),
                          help="only 4k, thp or hugetlb")
-    migrate.add_argument("--log", metavar="L", action="append", type=one_of("log", ("all-set", "manual", "get", "ring")),
+    migrate.add_argument("--log", metavar="L", action="append", type=one_of("log", LOGS),
                          help="only all-set, manual, get (bitmaps) or ring")
     migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
                          help="another build of the host's kernel")
@@ -130,7 +128,7 @@ def parser():
     migrate.add_argument("--sabotage", action="store_true", help="instead, build kernels that lose what guests write: are they"
                          " caught?")
     migrate.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
-    migrate.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", _HOSTS), default=["npt"],
+    migrate.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", HOSTS), default=["npt"],
                          help="the hosts (npt)")
 
     prove = command("prove", "Run operations of the MMU against each other in all schedules; print a matrix.",

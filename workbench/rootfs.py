@@ -1,6 +1,5 @@
 """Debian user space for the guests: what a program needs to run in one, from Debian's packages for its architecture."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -93,7 +92,6 @@ def add(cpio, root):
             if path.is_symlink():
                 # The guests' own /bin stays, with its shell.
                 if inside not in ("bin", "sbin"):
-                    with contextlib.suppress(KeyError):
-                        cpio.link(inside, os.readlink(path))
+                    cpio.link(inside, os.readlink(path))
             elif path.is_file():
                 cpio.file(inside, path.read_bytes(), path.stat().st_mode & 0o777)

@@ -15,11 +15,10 @@
  *
  *	load: filled PAGES
  *	load: MILLISECONDS PAGES-WRITTEN LONGEST-STALL-US	twice a second
- *	load: check ok PAGES | load: check LOST of PAGES
+ *	load: check ok PAGES | load: check LOST lines lost of PAGES pages
  *	load: lost page N line L: found X, want generation G	the first few
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>

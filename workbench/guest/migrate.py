@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import traceback
+from typing import NamedTuple
 
 GUEST = "/guest"            # the guest's kernel and initramfs
 RUN = "/tmp/migrate"
@@ -31,13 +32,22 @@ PATIENCE = 240              # seconds for one thing to happen; the machine is em
 KSFT_SKIP = 4
 HUGE_MIB = 2
 
-MACHINE = {
-    "x86_64": ("qemu-system-x86_64", "-machine pc", "console=ttyS0"),
-    "aarch64": ("qemu-system-aarch64", "-machine virt,gic-version=host", "console=ttyAMA0"),
-}
 
-# On an emulated x86 host a guest with all that it has does not come far.
-CPU = {"x86_64": "kvm64", "aarch64": "host"}
+class Machine(NamedTuple):
+    """What a guest is made of on an architecture."""
+    qemu: str
+    options: str
+    cpu: str
+    console: str
+    ram: int            # its address
+    clock: bool         # KVM writes clocks to its memory
+
+
+MACHINE = {
+    # On an emulated x86 host a guest with all that the CPU has does not come far.
+    "x86_64": Machine("qemu-system-x86_64", "-machine pc", "kvm64", "console=ttyS0", 0, True),
+    "aarch64": Machine("qemu-system-aarch64", "-machine virt,gic-version=host", "host", "console=ttyAMA0", 0x40000000, False),
+}[platform.machine()]
 LINE = 64                   # bytes; a vCPU's clock has one
 
 
@@ -53,15 +63,14 @@ def now_ms():
     return int(time.monotonic() * 1000)
 
 
-def wait_for(what, ready, patience=None):
+def wait_for(what, ready):
     """What ready() returns once it is true."""
-    patience = patience or PATIENCE
-    end = time.monotonic() + patience
+    end = time.monotonic() + PATIENCE
     while True:
         if found := ready():
             return found
         if time.monotonic() > end:
-            raise Wrong(f"{what}: not within {patience} s")
+            raise Wrong(f"{what}: not within {PATIENCE} s")
         time.sleep(0.05)
 
 
@@ -75,36 +84,32 @@ class Vm:
 
     every = []
 
-    @staticmethod
-    def environment(log):
-        modes = {"get": "0", "manual": "1"}.get(log)
-        return os.environ | ({"LD_PRELOAD": f"{GUEST}/old_log.so", "LOG_MODES": modes} if modes else {})
-
     def __init__(self, options, incoming=None, paused=False):
         Vm.every.append(self)
         self.name = f"vm{len(Vm.every)}"
         self.lines, self.track = [], []
         self.since = now_ms()       # the guest has been left alone from then on
         self.verbose = options.verbose
-        qemu, machine, console = MACHINE[platform.machine()]
         where = f"{RUN}/{self.name}"
         os.makedirs(where)
         accel = "kvm,dirty-ring-size=4096" if options.log == "ring" else "kvm"
         ram = "memory-backend-memfd,hugetlb=on,hugetlbsize=2M,share=off" if options.backing == "hugetlb" else "memory-backend-ram"
-        words = [qemu, "-accel", accel, "-cpu", CPU[platform.machine()], *machine.split(), "-smp", str(options.vcpus), "-nodefaults",
-                 "-no-user-config", "-no-reboot", "-display", "none", "-m", f"{options.memory}M",
+        words = [MACHINE.qemu, "-accel", accel, "-cpu", MACHINE.cpu, *MACHINE.options.split(), "-smp", str(options.vcpus),
+                 "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", f"{options.memory}M",
                  "-object", f"{ram},id=ram,size={options.memory}M", "-machine", "memory-backend=ram",
                  "-kernel", f"{GUEST}/kernel", "-initrd", f"{GUEST}/initramfs", "-append",
-                 f"{console} {'' if options.verbose else 'quiet '}panic=-1 LOAD_MIB={options.load} LOAD_RATE={options.rate}",
+                 f"{MACHINE.console} {'' if options.verbose else 'quiet '}panic=-1 LOAD_MIB={options.load} LOAD_RATE={options.rate}",
                  "-chardev", f"socket,id=serial,path={where}/serial,server=on,wait=off", "-serial", "chardev:serial",
                  "-qmp", f"unix:{where}/qmp,server=on,wait=off"]
         if incoming:
             words += ["-incoming", incoming]
         if paused:
             words += ["-S"]
-        self.log = open(f"{where}/log", "w+")
-        self.qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                     env=self.environment(options.log))
+        modes = {"get": "0", "manual": "1"}.get(options.log)
+        preload = {"LD_PRELOAD": f"{GUEST}/old_log.so", "LOG_MODES": modes} if modes else {}
+        self.log = f"{where}/log"
+        with open(self.log, "w") as log:
+            self.qemu = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | preload)
         self.monitor = self._connect(f"{where}/qmp")
         self.monitor.settimeout(PATIENCE)
         self.answers = self.monitor.makefile("rw")
@@ -112,7 +117,7 @@ class Vm:
         self.do("qmp_capabilities")
         if "dirty ring not available" in self.said():
             raise Skip("this QEMU has no dirty ring here")
-        if "LD_PRELOAD" in self.environment(options.log) and "old_log:" not in self.said():
+        if preload and "old_log:" not in self.said():
             raise Wrong(f"{self.name}: QEMU's log modes cannot be taken away: {self.said()}")
         self.serial = self._connect(f"{where}/serial")
         threading.Thread(target=self._listen, daemon=True).start()
@@ -137,8 +142,7 @@ class Vm:
             raise Wrong(f"{self.name}: the guest broke: {broken}")
 
     def said(self):
-        with open(self.log.name) as f:
-            return f.read().strip() or f"status {self.qemu.poll()}"
+        return read(self.log).strip() or f"status {self.qemu.poll()}"
 
     def _listen(self):
         """Lines of the guest, with the time at which they came."""
@@ -208,7 +212,7 @@ class Vm:
     def dump(self, memory):
         """All of RAM, while the guest stands still."""
         path = f"{RUN}/{self.name}/ram"
-        self.do("pmemsave", val=0x40000000 if platform.machine() == "aarch64" else 0, size=memory << 20, filename=path)
+        self.do("pmemsave", val=MACHINE.ram, size=memory << 20, filename=path)
         return path
 
     def huge_pages(self):
@@ -234,7 +238,7 @@ class Move:
     """A migration from one QEMU to another."""
 
     def __init__(self, options, source, postcopy=False, paused=False, mbps=None, downtime=None, later=None):
-        self.options, self.source = options, source
+        self.source = source
         uri = f"unix:{RUN}/{source.name}/migration"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(uri[5:])
@@ -311,7 +315,7 @@ def same_memory(source, dest, options):
                 before, after = a[i:i + LINE], b[i:i + LINE]
                 if before == after:
                     continue
-                if platform.machine() == "x86_64" and is_clock(before, after) and len(clocks) <= options.vcpus \
+                if MACHINE.clock and is_clock(before, after) and len(clocks) <= options.vcpus \
                         and clocks[:1] in ([], [number]):
                     clocks.append(number)
                 else:
@@ -402,32 +406,27 @@ def pressure(options, source):
     return source
 
 
-def cancel(options, source):
-    """Half-way; the guest stays, and so do its huge pages."""
+def interrupted(options, source, stop, status):
+    """A migration that is stopped half-way; the guest stays, and so do its huge pages."""
     huge = source.huge_pages()
     move = Move(options, source, mbps=options.slow)
     move.sent(options.memory // 4)
     split(options, source, huge)
-    source.do("migrate_cancel")
-    move.status("cancelled")
+    stop(move)
+    move.status(status)
     move.dest.end()
     stays(options, source, huge)
     report(**guest_rates(options, move))
     return source
+
+
+def cancel(options, source):
+    return interrupted(options, source, lambda move: source.do("migrate_cancel"), "cancelled")
 
 
 def killed(options, source):
-    """The destination is gone half-way; the guest stays."""
-    huge = source.huge_pages()
-    move = Move(options, source, mbps=options.slow)
-    move.sent(options.memory // 4)
-    split(options, source, huge)
-    move.dest.kill()
-    move.status("failed")
-    move.dest.end()
-    stays(options, source, huge)
-    report(**guest_rates(options, move))
-    return source
+    """The destination is gone."""
+    return interrupted(options, source, lambda move: move.dest.kill(), "failed")
 
 
 def split(options, source, huge):

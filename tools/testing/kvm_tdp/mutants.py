@@ -68,6 +68,14 @@ def parse(path):
     return entries
 
 
+def apply(entry, text):
+    """The text with the sabotage; a ValueError unless what it replaces is there once."""
+    old = "\n".join(entry["old"])
+    if text.count(old) != 1:
+        raise ValueError(f"the text to replace is {text.count(old)} times in {entry['file']}")
+    return text.replace(old, "\n".join(entry["new"]))
+
+
 def formats_for(entry):
     """The formats whose tests may notice a sabotage."""
     if entry["program"] == "threads":
@@ -118,10 +126,10 @@ class Tree:
         """Returns what is wrong with the tests, or with the entry; empty if it was caught."""
         path = self.top / entry["file"]
         good = path.read_text()
-        old, new = "\n".join(entry["old"]), "\n".join(entry["new"])
-        if good.count(old) != 1:
-            return f"the text to replace is {good.count(old)} times in {entry['file']}"
-        path.write_text(good.replace(old, new))
+        try:
+            path.write_text(apply(entry, good))
+        except ValueError as e:
+            return str(e)
         try:
             missed = set(entry["tests"])
             for program in (f"{entry['program']}-{fmt}" for fmt in formats_for(entry)):
