@@ -284,8 +284,6 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu, struct kvm_tdp_fault *fault)
 int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn)
 {
-	if (kvm_slot_dirty_track_enabled(slot))
-		return 1;
 	return kvm_s2_host_level(kvm, slot, gfn);
 }
 

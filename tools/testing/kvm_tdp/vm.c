@@ -312,8 +312,6 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 	lockdep_assert_held_read(&kvm->mmu_lock);
 	if (slow_hook)
 		slow_hook(gfn);
-	if (kvm_slot_dirty_track_enabled(slot))
-		return 1;
 	return vm_host_level(slot_mem(slot), gfn);
 }
 

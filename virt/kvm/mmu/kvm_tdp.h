@@ -345,12 +345,11 @@ static inline bool kvm_arch_tdp_prepare_block(struct kvm *kvm, kvm_pfn_t pfn,
 /**
  * kvm_arch_tdp_recover_level() - The largest leaf that may map a gfn now
  * @kvm: the VM
- * @slot: the memslot of @gfn
+ * @slot: the memslot of @gfn, not logged
  * @gfn: first gfn of a table's span, which lies in @slot
  *
  * Return: a level for which the memslot allows, and the primary MMU uses, a
- * mapping of the whole block; 1 for memory that must not be recovered (private,
- * or logged).
+ * mapping of the whole block; 1 for memory that must not be recovered (private).
  *
  * Context: mmu_lock held for read.  The primary MMU may be about to change its
  *	    mapping: the answer decides whether a table stays; who maps a leaf

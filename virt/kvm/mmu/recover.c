@@ -149,7 +149,7 @@ static tdp_pte_t kvm_tdp_recovered(struct kvm_tdp_walk *walk)
 void kvm_tdp_recover_slot(struct kvm_tdp *tdp,
 			  const struct kvm_memory_slot *slot)
 {
-	struct kvm_tdp_walk walk;
+	struct kvm_tdp_walk walk __uninitialized;
 	struct tdp_iter *iter = &walk.iter;
 	struct kvm_tdp_root *root;
 	tdp_pte_t new;

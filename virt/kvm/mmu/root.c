@@ -23,17 +23,19 @@ void kvm_tdp_init(struct kvm_tdp *tdp, struct kvm *kvm)
 }
 
 /**
- * kvm_tdp_next_root() - Go to the next root, see for_each_kvm_tdp_root()
+ * __kvm_tdp_next_root() - Go to the next root
  * @tdp: the MMU
  * @prev: the root before, NULL to start.  Its reference is put.
  * @as_id: address space, or KVM_TDP_ALL_AS
  * @valid_only: leave out invalid roots
  *
+ * The part of kvm_tdp_next_root() that is not inline.
+ *
  * Return: the next root, referenced, or NULL.
  */
-struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
-				       struct kvm_tdp_root *prev,
-				       int as_id, bool valid_only)
+struct kvm_tdp_root *__kvm_tdp_next_root(struct kvm_tdp *tdp,
+					 struct kvm_tdp_root *prev,
+					 int as_id, bool valid_only)
 {
 	/* A referenced root is in the list. */
 	struct list_head *pos = prev ? &prev->link : &tdp->roots;
@@ -41,12 +43,6 @@ struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
 
 	/* For root->invalid; the list itself needs RCU. */
 	lockdep_assert_held(&tdp->kvm->mmu_lock);
-
-	/* As nearly always: there is nothing for RCU to protect. */
-	if (prev && rcu_access_pointer(list_next_rcu(pos)) == &tdp->roots) {
-		kvm_tdp_put_root(prev);
-		return NULL;
-	}
 
 	rcu_read_lock();
 	root = list_entry_rcu(pos->next, struct kvm_tdp_root, link);

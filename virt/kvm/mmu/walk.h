@@ -200,9 +200,23 @@ static inline void kvm_tdp_walk_end(struct kvm_tdp_walk *walk)
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield);
 
-struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
-				       struct kvm_tdp_root *prev,
-				       int as_id, bool valid_only);
+struct kvm_tdp_root *__kvm_tdp_next_root(struct kvm_tdp *tdp,
+					 struct kvm_tdp_root *prev,
+					 int as_id, bool valid_only);
+
+/* Go to the next root, see for_each_kvm_tdp_root(). */
+static inline struct kvm_tdp_root *kvm_tdp_next_root(struct kvm_tdp *tdp,
+						     struct kvm_tdp_root *prev,
+						     int as_id, bool valid_only)
+{
+	/* As nearly always: there is nothing for RCU to protect. */
+	if (prev && rcu_access_pointer(list_next_rcu(&prev->link)) == &tdp->roots) {
+		kvm_tdp_put_root(prev);
+		return NULL;
+	}
+
+	return __kvm_tdp_next_root(tdp, prev, as_id, valid_only);
+}
 
 /* Roots of any address space. */
 #define KVM_TDP_ALL_AS	(-1)
