@@ -35,9 +35,11 @@ PANIC_PATIENCE = 15     # from a panic's first line to the end of its trace
 END_PATIENCE = 10       # from the last line to power off
 
 # An instrumented kernel is slower: factor on the tests' timeouts.
-SLOW_VARIANT = {"lockdep": 3, "voluntary": 3, "kasan": 3, "kcsan": 4, "debug": 6}
-# In Bochs time is instructions, and a second of the guest's clock (the TSC, 3.5 GHz) takes about so many real ones.
+SLOW_VARIANT = {"lockdep": 3, "voluntary": 3, "lock-stat": 3, "lock-stat-none": 3, "kasan": 3, "kcsan": 4, "debug": 6}
+# In Bochs time is instructions, and a second of the guest's clock (the TSC, 3.5 GHz) takes about so many real ones; up to
+# five times as many where a test keeps the CPU busy.
 SLOW_CLOCK = {"ept": 50}
+BUSY_CLOCK = 6
 
 # A dead kernel ends the emulator; a slow machine is no stall.
 CMDLINE = "panic=-1 oops=panic printk.devkmsg=on rcupdate.rcu_cpu_stall_timeout=180"
@@ -322,9 +324,9 @@ def _boot_dir(target, variant):
     die(f"cannot make a directory for the boot in {base}")
 
 
-def _accel(target):
+def _accel(target, thread):
     """Always given: nothing here may use the machine's own virtualization."""
-    thread = os.environ.get("TDP_TCG_THREAD") or TCG_THREAD.get(target.name, "multi")
+    thread = os.environ.get("TDP_TCG_THREAD") or thread or TCG_THREAD.get(target.name, "multi")
     if thread not in ("single", "multi"):
         die(f"TDP_TCG_THREAD is {thread}: say single or multi")
     return ["-accel", f"tcg,thread={thread}"]
@@ -335,8 +337,8 @@ def qemu(target):
     return QEMU[target.name].split()[0] if target.name in QEMU else ""
 
 
-def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, exact=False):
-    accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target)
+def _qemu(target, image, initrd, cmdline, serial, cpu="", smp=2, exact=False, thread=""):
+    accel = ["-accel", "tcg", *ICOUNT] if exact else _accel(target, thread)
     command = (QEMU[target.name] + cpu).split() + accel + QEMU_COMMON.split() + ["-smp", str(smp)] + serial
     if not shutil.which(command[0]):
         die(f"the emulator {command[0]} is missing (./tdp run names the packages)")
@@ -424,10 +426,10 @@ class _Terminal:
 
 
 def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None, interactive=False, cpu="", smp=2,
-         exact=False, more=(), content=None):
+         exact=False, thread="", more=(), content=None):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp: QEMU's CPUs, which can take turns
-    (TCG_THREAD). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
+    (TCG_THREAD, or thread: "single", "multi"). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
     of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal, all selftests in it,
     and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
@@ -456,7 +458,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
                      env={**os.environ, "TERM": "xterm"})
     else:
         command = _qemu(target, image, initrd, append, ["-serial", f"file:{console}", *RESET_LOG], cpu, smp,
-                        exact) + list(more)
+                        exact, thread) + list(more)
         stdio = dict(stdin=subprocess.DEVNULL, stdout=open(where / "emulator.log", "wb"), stderr=subprocess.STDOUT)
     write_atomic(where / "command", " ".join(command) + "\n")
 
@@ -465,7 +467,7 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
     state = {"since": start, "limit": BOOT_PATIENCE * slow, "what": "booting"}
 
     def started(number, test):
-        state.update(since=time.monotonic(), limit=test.timeout * slow * (2 if clock > 1 else 1) + TEST_PATIENCE,
+        state.update(since=time.monotonic(), limit=test.timeout * slow * (BUSY_CLOCK if clock > 1 else 1) + TEST_PATIENCE,
                      what=f"[{number}/{len(tests)}] {test.title}")
 
     def ended(test_result):

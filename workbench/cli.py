@@ -105,6 +105,10 @@ def parser():
                        " costs grow with it, too")
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
+    bench.add_argument("--locks", action="store_true", help="instead, how long operations hold the mmu_lock, in instructions, and"
+                       " wait for it, while a vCPU faults; on PREEMPT and PREEMPT_NONE kernels")
+    bench.add_argument("--progress", metavar="N", type=int, default=0, help="instead, how far a vCPU gets during each operation,"
+                       " N times with each kernel in turn")
 
     migrate = command("migrate", "Let QEMU migrate guests that write, inside the patched host; print a table.",
                       "  tdp migrate\n  tdp migrate npt arm64 --scenario precopy --scenario postcopy --vcpus 2\n"
@@ -221,8 +225,8 @@ def _main(args):
         from . import migrate
         return migrate.migrate_cmd(args)
     if args.command == "bench":
-        from . import bench
-        return bench.bench_cmd(args)
+        from . import bench, contention
+        return (contention.contention_cmd if args.locks or args.progress else bench.bench_cmd)(args)
     if args.command == "prove":
         from . import prove
         return prove.prove_cmd(args)

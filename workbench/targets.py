@@ -12,6 +12,8 @@ VARIANTS = {
     "lockdep": (_BOTH, ("lockdep",)),
     "preempt-none": (_BOTH, ("preempt-none",)),
     "voluntary": (_BOTH, ("lockdep", "preempt-voluntary")),
+    "lock-stat": (_BOTH, ("lock-stat",)),
+    "lock-stat-none": (_BOTH, ("lock-stat", "preempt-none")),
     "kasan": (_BOTH, ("kasan",)),
     "kcsan": (_BOTH, ("kcsan",)),
     "debug": (_BOTH, ("lockdep", "kasan", "leaks")),

@@ -2,6 +2,7 @@
 
 import contextlib
 import fnmatch
+import functools
 import itertools
 import re
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from . import boot, build, checks, initramfs, migrate, run, series, source
 from .boot import Test
-from .common import CACHE, JOBS, Error, die, memory_free, say, took, write_atomic
+from .common import CACHE, JOBS, REPO, Error, die, memory_free, say, took, write_atomic
 from .migrate import Move
 from .targets import TARGETS
 
@@ -408,6 +409,8 @@ LONG = (
 
 # A machine that one of its tests stops for good, with either kernel, would not get to those behind it.
 HANGS = {"ept": {"hardware_disable_test", "hyperv_ipi"}}
+# The series' own tests are in the plans, with arguments that an emulator can bear.
+OWN = {path.stem for path in (REPO / "tools/testing/selftests/kvm").rglob("*_*.c")}
 
 
 def tests_of(item, selftests):
@@ -417,7 +420,8 @@ def tests_of(item, selftests):
     tests = _listed(item, selftests)
     if item.rest:
         named = {t.name for t in tests} | HANGS.get(item.target, set())
-        tests += [Test(name, "", item.rest) for name in initramfs.available(selftests) if name not in named]
+        tests += [Test(name, "", item.rest) for name in initramfs.available(selftests)
+                  if name not in named and Path(name).name not in OWN]
     return tests
 
 
@@ -573,12 +577,20 @@ def prepare(item, src):
     content_of(item, image)
 
 
-def run_boot(report, item, src, known):
+def run_boot(report, src, item, known, both=False):
+    """One boot of a plan; both: of the two kernels that are compared one runs beside the other."""
     target = TARGETS[item.target]
     selftests = build.selftests(src, target.arch)
     tests = tests_of(item, selftests)
-    before = unpatched_verdicts(report, item, src, selftests, tests) if item.compare else {}
+
+    def unpatched():
+        return unpatched_verdicts(report, item, src, selftests, tests)
+    before, told = unpatched() if item.compare and not both else {}, []
     image = build.kernel(src, target, item.variant)
+
+    def later(result):
+        say(f"  patched: {result.verdict}: {result.title} ({result.seconds:.1f} s)")
+        told.append(result)
 
     def point(result):
         note = f"{result.seconds:.1f} s" + (f", {result.faults} faults" if result.faults is not None else "")
@@ -597,8 +609,15 @@ def run_boot(report, item, src, known):
             note += "; it passes though it is in known-failures"
         report.point(item.name, result.title, verdict, note, result.output[-15:])
 
-    result = boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=point,
-                       cpu=item.cpu, smp=item.smp, content=content_of(item, image))
+    def patched():
+        return boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=later if both else point,
+                         cpu=item.cpu, smp=item.smp, content=content_of(item, image))
+    if both:
+        result, before = _beside([patched, unpatched], 2)
+        for one in told:
+            point(one)
+    else:
+        result = patched()
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     check_core(report, item, src, result)
@@ -625,10 +644,10 @@ class Section:
     def goes_beside(self):
         return self.item is not None and self.item.target in ONE_CPU
 
-    def do(self, report, src):
+    def do(self, report, src, **more):
         start = time.monotonic()
         try:
-            self.work(report, src)
+            self.work(report, src, **more)
         except Error as e:
             # One part that cannot be built or started must not hide the others' results.
             report.point(self.name, "can be done", "not ok", detail=[e.msg])
@@ -663,23 +682,33 @@ def sections(args):
                 die(f"no boot {pattern!r} in this plan: there are {', '.join(item.name for item in plan)}", status=2)
         plan = [item for item in plan if any(fnmatch.fnmatch(item.name, p) for p in patterns)]
     for item in plan:
-        todo.append(Section(item.name, lambda report, src, item=item: run_boot(report, item, src, known), item))
+        todo.append(Section(item.name, functools.partial(run_boot, item=item, known=known), item))
     return todo
 
 
-def _do_beside(group, lanes, report, src):
-    """Boots some at a time, when all that they need is built."""
-    for section in group:
-        # What cannot be built is said by the section.
-        with contextlib.suppress(Error):
-            prepare(section.item, src)
+def _beside(functions, lanes):
+    """What they return; so many run at a time, none goes on if one fails."""
     pool = ThreadPoolExecutor(lanes)
     try:
-        list(pool.map(lambda section: section.do(report, src), group))
+        return list(pool.map(lambda function: function(), functions))
     finally:
         boot.stop.set()
         pool.shutdown(cancel_futures=True)
         boot.stop.clear()
+
+
+def _do_beside(group, lanes, report, src):
+    """Boots some at a time, when all that they need is built; those of two kernels, these beside each other."""
+    for section in group:
+        # What cannot be built is said by the section.
+        with contextlib.suppress(Error):
+            prepare(section.item, src)
+    for compared, some in itertools.groupby(group, lambda section: section.item.compare):
+        if compared:
+            for section in some:
+                section.do(report, src, both=True)
+        else:
+            _beside([lambda section=section: section.do(report, src) for section in some], lanes)
 
 
 def test_cmd(args):

@@ -4,8 +4,9 @@
  *
  * vCPUs fault on memory that they have not been to, all the time.  Meanwhile an
  * operation is done to a memslot that was populated, again and again; what the
- * vCPUs have touched is counted from the beginning to the end of it.  The output is
- * for comparing kernels: nothing is asserted about time.
+ * vCPUs have touched is counted from the beginning to the end of it; with -l also how
+ * long they and the operation hold the mmu_lock, and wait for it.  The output is for
+ * comparing kernels: nothing is asserted about time.
  */
 #include <fcntl.h>
 #include <linux/bitmap.h>
@@ -33,11 +34,21 @@
 #define NR_SINGLE	256
 #define RING_ENTRIES	65536
 
+#define LOCK_STAT	"/proc/lock_stat"
+
 enum log_mode { GET, CLEAR, RING };
+enum lock_mode { WRITE, READ, NR_LOCK_MODES };
+
+/* Of what CONFIG_LOCK_STAT says of a lock; times in microseconds. */
+struct lock_stat {
+	uint64_t waited, taken;
+	double longest_wait, total_wait, longest_hold, total_hold;
+};
 
 static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
 static int nr_vcpus = 1, runs = 20;
 static const char *only;
+static bool lock_stats;
 static size_t object_pages, fresh_pages, page_size;
 
 static struct kvm_vm *vm;
@@ -275,8 +286,46 @@ static const struct op {
 	{ "reset ring",		RING,	harvest,		reset_ring },
 };
 
+static void lock_stat_reset(void)
+{
+	int fd = open(LOCK_STAT, O_WRONLY);
+
+	TEST_ASSERT(fd >= 0, "No " LOCK_STAT ": -l needs CONFIG_LOCK_STAT");
+	TEST_ASSERT_EQ(write(fd, "0", 1), 1);
+	close(fd);
+}
+
+/* Adds what happened since lock_stat_reset(): times add up, the longest stays. */
+static void lock_stat_add(struct lock_stat *stats)
+{
+	FILE *file = fopen(LOCK_STAT, "r");
+	struct lock_stat now, *stat;
+	char line[512], mode[4];
+
+	TEST_ASSERT(file, "No " LOCK_STAT);
+	while (fgets(line, sizeof(line), file)) {
+		/*
+		 * name-W: or name-R:, or name: where it is taken for write only; then
+		 * bounces, times, shortest, longest, total, average of waits, and of holds.
+		 */
+		if (sscanf(line, " &(kvm)->mmu_lock%3[-:WR] %*u %lu %*f %lf %lf %*f %*u %lu %*f %lf %lf",
+			   mode, &now.waited, &now.longest_wait, &now.total_wait,
+			   &now.taken, &now.longest_hold, &now.total_hold) != 7)
+			continue;
+		stat = &stats[mode[1] == 'R' ? READ : WRITE];
+		stat->waited += now.waited;
+		stat->taken += now.taken;
+		stat->total_wait += now.total_wait;
+		stat->total_hold += now.total_hold;
+		stat->longest_wait = max(stat->longest_wait, now.longest_wait);
+		stat->longest_hold = max(stat->longest_hold, now.longest_hold);
+	}
+	fclose(file);
+}
+
 static void measure(const struct op *op)
 {
+	struct lock_stat stats[NR_LOCK_MODES] = {};
 	uint64_t from, sum = 0, ns = 0;
 	struct timespec start;
 	int i;
@@ -288,14 +337,23 @@ static void measure(const struct op *op)
 		for (from = touched(); touched() < from + 4;)
 			sched_yield();
 
+		if (lock_stats)
+			lock_stat_reset();
 		from = touched();
 		clock_gettime(CLOCK_MONOTONIC, &start);
 		op->run();
 		ns += timespec_to_ns(timespec_elapsed(start));
 		sum += touched() - from;
+		if (lock_stats)
+			lock_stat_add(stats);
 	}
 	printf("progress,%s,%d,%lu,%lu,%.0f\n", op->name, runs, ns, sum,
 	       sum * 1e9 / ns);
+	for (i = 0; lock_stats && i < NR_LOCK_MODES; i++)
+		printf("lock,%s,%s,%lu,%.2f,%.2f,%lu,%.2f,%.2f\n", op->name,
+		       i == READ ? "read" : "write", stats[i].taken,
+		       stats[i].longest_hold, stats[i].total_hold, stats[i].waited,
+		       stats[i].longest_wait, stats[i].total_wait);
 }
 
 static void add_slot(int slot, uint64_t addr, size_t nr,
@@ -367,18 +425,21 @@ static void help(const char *name)
 {
 	size_t i;
 
-	printf("usage: %s [-h] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type]\n"
+	printf("usage: %s [-hl] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type]\n"
 	       "       [-o operations]\n"
 	       " -b: memory that something is done to (default: 64M)\n"
 	       " -f: memory that vCPUs fault on (default: 256M)\n"
 	       " -v: vCPUs, 1 to %d (default: %d)\n"
 	       " -n: how often each operation is done (default: %d)\n"
+	       " -l: print the mmu_lock's part of " LOCK_STAT ", too\n"
 	       " -o: only these, with commas:\n",
 	       name, MAX_VCPUS, nr_vcpus, runs);
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
 		printf("     %s\n", ops[i].name);
 	backing_src_help("-s");
-	printf("prints: progress,operation,runs,nanoseconds,pages touched,pages a second\n");
+	printf("prints: progress,operation,runs,nanoseconds,pages touched,pages a second\n"
+	       "        lock,operation,write|read,times taken,longest hold,all holds,\n"
+	       "             times waited,longest wait,all waits (in microseconds)\n");
 	exit(KSFT_FAIL);
 }
 
@@ -387,7 +448,7 @@ int main(int argc, char **argv)
 	size_t object_size = 64 << 20, fresh_size = 256 << 20;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "hb:f:v:n:s:o:")) != -1) {
+	while ((opt = getopt(argc, argv, "hlb:f:v:n:s:o:")) != -1) {
 		switch (opt) {
 		case 'b':
 			object_size = parse_size(optarg);
@@ -404,6 +465,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			backing = parse_backing_src_type(optarg);
+			break;
+		case 'l':
+			lock_stats = true;
 			break;
 		case 'o':
 			only = optarg;

@@ -330,9 +330,11 @@ static void run(const char *name, bool huge, bool eager)
 
 	set_guest(OP_EXITS, 4096, 1);
 	run_guest();
-	begin();
-	run_guest();
-	end("exit", "exit", 4096);
+	for (i = 0; i < CYCLES; i++) {
+		begin();
+		run_guest();
+		end("exit", "exit", 4096);
+	}
 
 	set_slot(bytes, 0);
 	measure_touch("populate by write", "fault", n, OP_WRITE, SZ_4K);

@@ -1,0 +1,190 @@
+"""tdp bench --locks and --progress: what operations of the MMU do to who runs beside them, beside the unpatched kernel.
+
+mmu_progress_test does the operations to a memslot while a vCPU faults on another. How long the mmu_lock is held is
+counted in instructions, on one CPU, where nobody who holds it is preempted; how long it is waited for, and how far the
+vCPU gets, is measured with two CPUs and the machine's clock, each kernel in turn.
+"""
+
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import boot, build, common, initramfs, run, series, source
+from .boot import Test
+from .common import CACHE, die, say, write_atomic
+from .targets import TARGETS
+
+PROGRAM = "mmu_progress_test"
+TARGET_NAMES = ("npt", "arm64", "arm64-nvhe")
+MEMORY = {"4k": "anonymous", "thp": "anonymous_thp"}
+KERNELS = ("unpatched", "patched")
+SIZES = (16, 64)            # MiB that something is done to
+MODELS = {"PREEMPT": "lock-stat", "PREEMPT_NONE": "lock-stat-none"}
+TIMEOUT = 3600
+# Two CPUs that take turns in one thread, for a tenth of a second each, say nothing about who waits for whom.
+THREAD = "multi"
+# And SVM with threads hangs now and then (boot.TCG_THREAD), with either kernel: such a boot is done once more, and said so.
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Of the mmu_locks, taken in one way while an operation was done some times: microseconds."""
+    taken: int
+    longest: float
+    total: float
+    waited: int
+    longest_wait: float
+    total_wait: float
+
+
+@dataclass
+class Found:
+    """What one run of the test has printed: by operation, and by (operation, "read" or "write")."""
+    rates: dict
+    holds: dict
+
+
+def parse(lines):
+    found = Found({}, {})
+    for fields in (line.split(",") for line in lines):
+        if fields[0] == "progress" and len(fields) == 6:
+            found.rates[fields[1]] = float(fields[5])
+        elif fields[0] == "lock" and len(fields) == 9:
+            taken, longest, total, waited, longest_wait, total_wait = map(float, fields[3:])
+            found.holds[fields[1], fields[2]] = Hold(int(taken), longest, total, int(waited), longest_wait, total_wait)
+    return found
+
+
+def measure(src, target, kernel, test, variant="", exact=False, turn=0):
+    """The test with a kernel; what was measured before with the same kernel and test is remembered, for each turn."""
+    tree = src if kernel == "patched" else source.unpatched(src)
+    image = build.kernel(tree, target, variant)
+    selftests = build.selftests(src, target.arch)
+    key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
+                        initramfs.INIT_SOURCE.read_bytes(), test.title, str(exact), str(turn))
+    path = CACHE / "bench" / f"{target.name}-{variant or 'progress'}-{kernel}-{key}.txt"
+    for attempt in range(TRIES):
+        if path.exists():
+            break
+        result = boot.boot(target, image, selftests, [test], variant, exact=exact, thread=THREAD)
+        lines = [line for line in result.results[0].output if line.startswith(("progress,", "lock,"))]
+        if result.ok and lines:
+            write_atomic(path, "\n".join(lines) + "\n")
+        elif not result.hung or exact or attempt + 1 == TRIES:
+            die(f"{target.name}: {test.title} has no result with the {kernel} kernel\n"
+                + (result.explain() or "\n".join(result.results[0].output[-25:])))
+        else:
+            say(f"{target.name}: {kernel}: the emulator hung; once more")
+    return parse(path.read_text().splitlines())
+
+
+def _args(target, mib, fresh, memory, runs, more=""):
+    return Test(PROGRAM, f"-b {mib}M -f {fresh}M -n {runs} -s {MEMORY[memory]}{more}", timeout=TIMEOUT)
+
+
+def _microseconds(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+# Titles of tables, how the lock is taken, and what of a Hold.
+HELD = (("longest hold for write", "write", "longest"), ("all holds for write", "write", "total"),
+        ("longest hold for read", "read", "longest"))
+WAITED = (("longest wait for write", "write", "longest_wait"), ("longest wait for read", "read", "longest_wait"),
+          ("all waits for read", "read", "total_wait"))
+
+
+def lock_rows(found, how, what):
+    """A row for each operation, with a column for each kernel and size: found is {size: {kernel: Found}}."""
+    first = next(iter(found.values()))["unpatched"]
+    for op in first.rates:
+        row = {"operation": op}
+        for kernel in KERNELS:
+            for size, by_kernel in found.items():
+                hold = by_kernel[kernel].holds.get((op, how))
+                row[f"{kernel}, {size} MiB"] = _microseconds(getattr(hold, what)) if hold and hold.taken else "-"
+        yield row
+
+
+def flat(target, found, **fixed):
+    """For a CSV: a line for each thing that was measured."""
+    for size, by_kernel in found.items():
+        for kernel, one in by_kernel.items():
+            row = {"target": target.name, "MiB": str(size), **fixed, "kernel": kernel}
+            for op, rate in one.rates.items():
+                yield row | {"operation": op, "quantity": "pages touched a second", "value": f"{rate:.0f}"}
+            for (op, how), hold in one.holds.items():
+                for quantity, value in vars(hold).items():
+                    yield row | {"operation": op, "quantity": f"{how}: {quantity}", "value": f"{value:g}"}
+
+
+def locks(args, src, every):
+    """How long the mmu_locks are held, exactly, at each size; and waited for, with two CPUs."""
+    sizes = sorted(set(args.sizes or SIZES))
+    for name in dict.fromkeys(args.targets):
+        target = TARGETS[name]
+        for model, variant in MODELS.items():
+            for memory in MEMORY:
+                say(f"{name}, {model}, {memory}: {len(sizes) + 1} sizes or so, {len(KERNELS)} kernels, some minutes each")
+                found = {size: {kernel: measure(src, target, kernel, _args(target, size, 64, memory, 3, " -l"), variant, exact=True)
+                                for kernel in KERNELS} for size in sizes}
+                every += flat(target, found, memory=memory, model=model, clock="instructions")
+                _print(f"{name}, {model}, {memory}, 1 CPU: microseconds of 1000 instructions", found, HELD)
+                parallel = {sizes[-1]: {kernel: measure(src, target, kernel, _args(target, sizes[-1], 256, memory, 3, " -l"), variant)
+                                        for kernel in KERNELS}}
+                every += flat(target, parallel, memory=memory, model=model, clock="machine")
+                _print(f"{name}, {model}, {memory}, 2 CPUs: microseconds of the machine's clock", parallel, WAITED)
+
+
+def _print(title, found, tables):
+    for what, how, quantity in tables:
+        print(f"\n{title}: {what}", *run.table(list(lock_rows(found, how, quantity))), sep="\n", flush=True)
+
+
+def progress(args, src, every):
+    """How many pages a vCPU touches while something is done to other memory: each kernel in turn, so many times."""
+    size = (args.sizes or [SIZES[-1]])[0]
+    for name in dict.fromkeys(args.targets):
+        target = TARGETS[name]
+        for memory in MEMORY:
+            runs = {kernel: [] for kernel in KERNELS}
+            for turn in range(args.progress):
+                for kernel in KERNELS:
+                    say(f"{name}, {memory}: {kernel}, {turn + 1} of {args.progress}")
+                    found = measure(src, target, kernel, _args(target, size, 256, memory, 10), turn=turn + 1)
+                    runs[kernel].append(found.rates)
+                    every += flat(target, {size: {kernel: found}}, memory=memory, model="PREEMPT", clock="machine", turn=str(turn + 1))
+            print(f"\n{name}, {memory}, {size} MiB: pages a second that a vCPU touches meanwhile, 2 CPUs;"
+                  f" medians (smallest-largest) of {args.progress} runs in turn",
+                  *run.table(list(rate_rows(runs))), sep="\n", flush=True)
+
+
+def rate_rows(runs):
+    for op in runs["unpatched"][0]:
+        values = {kernel: sorted(rates[op] for rates in found) for kernel, found in runs.items()}
+        middle = {kernel: statistics.median(v) for kernel, v in values.items()}
+        yield {"operation": op, **{kernel: f"{middle[kernel]:.0f} ({v[0]:.0f}-{v[-1]:.0f})" for kernel, v in values.items()},
+               "ratio": f"{middle['patched'] / middle['unpatched']:.2f}" if middle["unpatched"] else "-"}
+
+
+def contention_cmd(args):
+    src = series.patched(source.get(args))
+    for name in args.targets:
+        if name not in TARGET_NAMES:
+            die(f"{name}: --locks and --progress are for {', '.join(TARGET_NAMES)}", status=2)
+    path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("contention-%Y%m%d-%H%M%S.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    every = []
+    try:
+        if args.locks:
+            locks(args, src, every)
+        if args.progress:
+            progress(args, src, every)
+    finally:
+        if every:
+            run.write_csv(path, every)
+            print(f"\nCSV: {path}", flush=True)
+    sys.stdout.flush()
+    return 0
