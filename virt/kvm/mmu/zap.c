@@ -9,9 +9,11 @@
 #include "walk.h"
 #include "trace.h"
 
-static void kvm_tdp_zap_pass(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
-			     enum tdp_mode mode, bool may_yield, int level,
-			     int min_level)
+/* Inline: most notifiers find nothing to zap, and what they pay is calls. */
+static __always_inline void kvm_tdp_zap_pass(struct kvm_tdp_root *root,
+					     gfn_t start, gfn_t end,
+					     enum tdp_mode mode, bool may_yield,
+					     int level, int min_level)
 {
 	struct kvm_tdp_walk walk __uninitialized;
 	struct tdp_iter *iter = &walk.iter;
@@ -40,6 +42,22 @@ again:
 	}
 }
 
+/* Does all that an entry of a level can map lie in the range? */
+static bool kvm_tdp_spans_entry(const struct tdp_fmt *fmt, gfn_t start,
+				gfn_t end, int level)
+{
+	gfn_t first;
+
+	/* For notifiers of single pages. */
+	if (end - start < tdp_span(fmt, 2) && end < tdp_fmt_end_gfn(fmt))
+		return false;
+
+	first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1, level);
+	return level <= tdp_fmt_root_level(fmt) &&
+	       tdp_entry_end(fmt, first, level) <=
+	       min(end, tdp_fmt_end_gfn(fmt));
+}
+
 /**
  * kvm_tdp_zap_root() - Zap a range of one root
  * @root: the root, referenced by the caller
@@ -62,7 +80,7 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
-	int level = 2;
+	int level = 2, min_level = 1;
 
 	trace_kvm_tdp_zap(root->as_id, start, end, mode == TDP_EXCLUSIVE,
 			  root->invalid);
@@ -76,21 +94,12 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		level = 3;
 
 	/* The first pass is due even if no table lies in the range. */
-	kvm_tdp_zap_pass(root, start, end, mode, may_yield, level, 1);
-	if (end - start < tdp_span(fmt, 2) && end < tdp_fmt_end_gfn(fmt))
-		return;
-	end = min(end, tdp_fmt_end_gfn(fmt));
-
-	while (++level <= tdp_fmt_root_level(fmt)) {
-		gfn_t first = tdp_gfn_round(fmt, start + tdp_span(fmt, level) - 1,
-					    level);
-
-		if (tdp_entry_end(fmt, first, level) > end)
-			break;
-		/* What is smaller than the pass's tables went before. */
+	do {
 		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
-				 level);
-	}
+				 min_level);
+		/* What is smaller than the next pass's tables is gone. */
+		min_level = ++level;
+	} while (kvm_tdp_spans_entry(fmt, start, end, level));
 }
 
 static void kvm_tdp_unmap(struct kvm_tdp *tdp, const struct kvm_gfn_range *range,
