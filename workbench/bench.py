@@ -15,6 +15,9 @@ from .targets import TARGETS
 # Memory of the guest in MiB.
 SIZE = {"ept": 4}
 SIZE_QEMU = 64
+# What page tables are measured for, in MiB.
+MEMORY = {"ept": 64}
+MEMORY_QEMU = 1024
 COST = re.compile(r"cost,([^,]+),(.+),(\w+),(\d+),(\d+)$")
 
 
@@ -81,6 +84,47 @@ def measure(target, kernel, src, selftests, test, counted):
         write_atomic(path, "\n".join(lines) + "\n")
     lines = path.read_text().splitlines()
     return cheapest(lines, count.spans((line for line in lines if not COST.match(line)), target, symbols) if counted else None)
+
+
+BYTES = re.compile(r"bytes,([^,]+),([^,]+),(\d+)$")
+
+
+def memory_rows(found):
+    """Of {kernel: {(when, what): bytes}}: what has come since the first time of each, by kernel."""
+    first = next(iter(found["unpatched"]))[0]
+    for when, what in found["unpatched"]:
+        if when != first:
+            grown = {kernel: values.get((when, what), 0) - values.get((first, what), 0) for kernel, values in found.items()}
+            row = {"": when, "what": what, **{kernel: str(n) for kernel, n in grown.items()}}
+            if what == "page tables":
+                row |= {f"tables, {kernel}": f"{n / 4096:g}" for kernel, n in grown.items()}
+            yield row
+
+
+def memory(args, src, path):
+    """What the page tables of guest memory take, and how much of it stays when the memory goes."""
+    every = []
+    for name in dict.fromkeys(args.targets):
+        target = TARGETS[name]
+        selftests = build.selftests(src, target.arch)
+        size = (args.sizes or [MEMORY.get(name, MEMORY_QEMU)])[0]
+        test = Test("tdp_mmu_cost", f"-m -b {size}", timeout=3600)
+        found = {}
+        for kernel in kernels(target):
+            image = build.kernel(src if kernel.patched else source.unpatched(src), target)
+            say(f"{name}: the {kernel.name} kernel, {test.title}")
+            result = boot.boot(target, image, selftests, [test], cmdline=f"{kernel.cmdline} slab_nomerge", exact=True)
+            found[kernel.name] = {(m[1], m[2]): int(m[3]) for m in map(BYTES.match, result.results[0].output) if m}
+            if not result.ok or not found[kernel.name]:
+                die(f"{name}: {test.title} has no result with the {kernel.name} kernel\n"
+                    + (result.explain() or "\n".join(result.results[0].output[-25:])))
+            every += [{"target": name, "MiB": str(size), "kernel": kernel.name, "when": when, "what": what, "bytes": str(n)}
+                      for (when, what), n in found[kernel.name].items()]
+        print(f"\n{name}: bytes for {size} MiB that are mapped by 4K, beside those before", *run.table(list(memory_rows(found))),
+              sep="\n", flush=True)
+    run.write_csv(path, every)
+    print(f"\nCSV: {path}", flush=True)
+    return 0
 
 
 def _unit(counted):
@@ -207,6 +251,8 @@ def bench_cmd(args):
     src = series.patched(source.get(args))
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("bench-%Y%m%d-%H%M%S.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if args.memory:
+        return memory(args, src, path)
     every, drawn = [], []
     for name in dict.fromkeys(args.targets):
         target = TARGETS[name]

@@ -105,6 +105,8 @@ def parser():
                        " costs grow with it, too")
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
+    bench.add_argument("--memory", action="store_true", help="instead, what page tables take for a GiB that is mapped by 4K, and how"
+                       " much of it stays when parts are unmapped")
     bench.add_argument("--locks", action="store_true", help="instead, how long operations hold the mmu_lock, in instructions, and"
                        " wait for it, while a vCPU faults; on PREEMPT and PREEMPT_NONE kernels")
     bench.add_argument("--progress", metavar="N", type=int, default=0, help="instead, how far a vCPU gets during each operation,"

@@ -7,6 +7,8 @@
  * Prints "cost,memory,operation,unit,count,ticks" for each time that something
  * was measured, in order.  Nothing here is a threshold: the test fails only if
  * an operation does.
+ *
+ * With -m instead what KVM's page tables take: "bytes,when,what,bytes".
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -385,18 +387,94 @@ static void run(const char *name, bool huge, bool eager)
 	munmap(all, bytes + SZ_2M);
 }
 
+/* Of all VMs: there should be no other, or one that does nothing. */
+static void print_bytes(const char *when)
+{
+	static const char *const slabs[] = { "kvm_mmu_page_header", "pte_list_desc" };
+	uint64_t tables = 0, nr, pages;
+	char line[256], name[64];
+	unsigned int i;
+	FILE *file;
+
+	/* Tables are freed, and uncounted, by RCU. */
+	usleep(500000);
+
+	file = fopen("/proc/meminfo", "r");
+	TEST_ASSERT(file, "No /proc/meminfo");
+	while (fgets(line, sizeof(line), file) &&
+	       sscanf(line, "SecPageTables: %lu", &tables) != 1)
+		;
+	fclose(file);
+	printf("bytes,%s,page tables,%lu\n", when, tables * 1024);
+
+	file = fopen("/proc/slabinfo", "r");
+	TEST_ASSERT(file, "No /proc/slabinfo");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %*u %*u %*u %*u %lu : %*s %*u %*u %*u : %*s %*u %lu",
+			   name, &pages, &nr) != 3)
+			continue;
+		for (i = 0; i < ARRAY_SIZE(slabs); i++) {
+			if (!strcmp(name, slabs[i]))
+				printf("bytes,%s,slab %s,%lu\n", when, name,
+				       nr * pages * SZ_4K);
+		}
+	}
+	fclose(file);
+}
+
+/* What tables take, and what is left of them when parts of the memory are gone. */
+static void run_bytes(void)
+{
+	uint64_t off;
+
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(mem != MAP_FAILED, "mmap of %lu bytes", bytes);
+	TEST_ASSERT(!madvise(mem, bytes, MADV_NOHUGEPAGE), "madvise");
+	memset(mem, 1, bytes);
+	create_vm(false);
+	set_guest(OP_EXITS, 1, 1);
+	run_guest();
+	set_slot(bytes, 0);
+	print_bytes("at first");
+
+	touch(OP_WRITE, SZ_4K);
+	print_bytes("all mapped");
+
+	for (off = 0; off < bytes; off += 2 * SZ_4K)
+		madvise(mem + off, SZ_4K, MADV_DONTNEED);
+	print_bytes("every other page unmapped");
+
+	for (off = 0; off < bytes; off += 2 * SZ_2M)
+		madvise(mem + off, SZ_2M, MADV_DONTNEED);
+	print_bytes("every other 2M unmapped");
+
+	madvise(mem, bytes, MADV_DONTNEED);
+	print_bytes("all unmapped");
+
+	kvm_vm_release(vm);
+	print_bytes("VM released");
+	munmap(mem, bytes);
+}
+
 int main(int argc, char *argv[])
 {
+	bool only_bytes = false;
 	int opt, mb = 64;
 	unsigned int i;
 
-	while ((opt = getopt(argc, argv, "hb:")) != -1) {
+	while ((opt = getopt(argc, argv, "hmb:")) != -1) {
 		switch (opt) {
+		case 'm':
+			only_bytes = true;
+			break;
 		case 'b':
 			mb = atoi_positive("MiB", optarg);
 			break;
 		default:
-			printf("usage: %s [-b MiB]\n", argv[0]);
+			printf("usage: %s [-m] [-b MiB]\n"
+			       " -m: print what KVM's page tables take, instead\n",
+			       argv[0]);
 			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
 		}
 	}
@@ -404,6 +482,10 @@ int main(int argc, char *argv[])
 	TEST_ASSERT(mb >= 2 && mb % 2 == 0, "no whole number of huge pages");
 	bytes = (uint64_t)mb * SZ_1M;
 	npages = bytes / SZ_4K;
+	if (only_bytes) {
+		run_bytes();
+		return 0;
+	}
 	bitmap = bitmap_zalloc(npages);
 
 	run("4K", false, false);
