@@ -95,14 +95,13 @@ def memory_rows(found):
     for when, what in found["unpatched"]:
         if when != first:
             grown = {kernel: values.get((when, what), 0) - values.get((first, what), 0) for kernel, values in found.items()}
-            row = {"": when, "what": what, **{kernel: str(n) for kernel, n in grown.items()}}
-            if what == "page tables":
-                row |= {f"tables, {kernel}": f"{n / 4096:g}" for kernel, n in grown.items()}
-            yield row
+            yield {"": when, "what": what, **{kernel: str(n) for kernel, n in grown.items()}}
 
 
 def memory(args, src, path):
     """What the page tables of guest memory take, and how much of it stays when the memory goes."""
+    if len(args.sizes or ()) > 1:
+        die("--memory takes one size", status=2)
     every = []
     for name in dict.fromkeys(args.targets):
         target = TARGETS[name]
@@ -122,7 +121,7 @@ def memory(args, src, path):
                       for (when, what), n in found[kernel.name].items()]
         print(f"\n{name}: bytes for {size} MiB that are mapped by 4K, beside those before", *run.table(list(memory_rows(found))),
               sep="\n", flush=True)
-    run.write_csv(path, every)
+        run.write_csv(path, every)
     print(f"\nCSV: {path}", flush=True)
     return 0
 

@@ -324,12 +324,17 @@ def _boot_dir(target, variant):
     die(f"cannot make a directory for the boot in {base}")
 
 
-def _accel(target, thread):
-    """Always given: nothing here may use the machine's own virtualization."""
+def thread_of(target, thread=""):
+    """single or multi: what the user has said, or who asks, or what is best for the target."""
     thread = os.environ.get("TDP_TCG_THREAD") or thread or TCG_THREAD.get(target.name, "multi")
     if thread not in ("single", "multi"):
         die(f"TDP_TCG_THREAD is {thread}: say single or multi")
-    return ["-accel", f"tcg,thread={thread}"]
+    return thread
+
+
+def _accel(target, thread):
+    """Always given: nothing here may use the machine's own virtualization."""
+    return ["-accel", f"tcg,thread={thread_of(target, thread)}"]
 
 
 def qemu(target):
@@ -429,9 +434,9 @@ def boot(target, image, selftests, tests, variant="", cmdline="", on_result=None
          exact=False, thread="", more=(), content=None):
     """Boots image with the tests (a list of Test) and returns a BootResult; on_result sees each TestResult as
     it comes; cpu: more of QEMU's CPU features (",+la57"); smp: QEMU's CPUs, which can take turns
-    (TCG_THREAD, or thread: "single", "multi"). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it always is; more: options
-    of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal, all selftests in it,
-    and the exit status of the emulator."""
+    (TCG_THREAD, or thread: "single", "multi"). Exact: one CPU, whose clock is the instructions it has executed; on Bochs it
+    always is; more: options of QEMU's; content: of the initramfs besides the tests. Interactive: a shell on this terminal,
+    all selftests in it, and the exit status of the emulator."""
     slow = SLOW_VARIANT.get(variant, 1)
     clock = SLOW_CLOCK.get(target.name, 1)
     guest_tests = None if interactive else [

@@ -181,6 +181,10 @@ def parse(argv):
     args = top.parse_args(argv)
     if args.command is None:
         top.error("which command?")
+    if args.command == "bench" and sum(map(bool, (args.memory, args.locks, args.progress))) > 1:
+        top.error("--memory, --locks or --progress: one of them")
+    if args.command == "bench" and args.progress < 0:
+        top.error("--progress takes how many times")
     if getattr(args, "args", None) and not args.test:
         top.error("arguments after -- belong to a --test NAME")
     if getattr(args, "variant", "") and not any(TARGETS[t].has(args.variant) for t in _targets(args)):

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,8 @@ NPT = CORE + """
     dirty_log_page_splitting_test -b 64M -s anonymous_hugetlb_2mb
     dirty_log_page_splitting_test -b 64M -s anonymous_thp
     tdp_mmu_cost -b 16
+    tdp_mmu_cost -m -b 16
+    mmu_progress_test -b 4M -f 32M -n 2
     max_guest_memory_test -m 1 -s 1 -c 2
     pre_fault_memory_test
     guest_memfd_test
@@ -143,6 +145,7 @@ ARM64 = """
     access_tracking_perf_test -m 0 -b 8M -v 2
     dirty_log_perf_test -m 0 -b 16M -v 2 -s anonymous_thp
     dirty_log_test -m 0 -M dirty-ring -i 3 -I 10
+    mmu_progress_test -b 4M -f 32M -n 2
     set_memory_region_test
 """
 
@@ -549,7 +552,7 @@ def unpatched_verdicts(report, item, src, selftests, tests):
     end is "slow" if there was little time for it."""
     bare = source.unpatched(src)
     image = build.kernel(bare, TARGETS[item.target], item.variant)
-    say(f"{item.name}: first the unpatched kernel")
+    say(f"{item.name}: the unpatched kernel")
     result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.append, cpu=item.cpu,
                        smp=item.smp,
                        on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
@@ -613,9 +616,11 @@ def run_boot(report, src, item, known, both=False):
         return boot.boot(target, image, selftests, tests, item.variant, item.append, on_result=later if both else point,
                          cpu=item.cpu, smp=item.smp, content=content_of(item, image))
     if both:
-        result, before = _beside([patched, unpatched], 2)
-        for one in told:
-            point(one)
+        try:
+            result, before = _beside([patched, unpatched], 2)
+        finally:
+            for one in told:
+                point(one)
     else:
         result = patched()
     report.point(item.name, "boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
@@ -690,7 +695,13 @@ def _beside(functions, lanes):
     """What they return; so many run at a time, none goes on if one fails."""
     pool = ThreadPoolExecutor(lanes)
     try:
-        return list(pool.map(lambda function: function(), functions))
+        running = [pool.submit(function) for function in functions]
+        wait(running, return_when=FIRST_EXCEPTION)
+        for ended in running:
+            # Others were not begun, or go on, if one has failed.
+            if ended.done():
+                ended.result()
+        return [ended.result() for ended in running]
     finally:
         boot.stop.set()
         pool.shutdown(cancel_futures=True)

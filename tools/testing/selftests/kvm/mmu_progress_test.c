@@ -331,8 +331,9 @@ static void measure(const struct op *op)
 	int i;
 
 	for (i = 0; i < runs; i++) {
-		refresh();
 		op->before();
+		/* There is something for the vCPUs to fault on. */
+		refresh();
 		/* They may have waited. */
 		for (from = touched(); touched() < from + 4;)
 			sched_yield();
