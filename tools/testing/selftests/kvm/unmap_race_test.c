@@ -7,7 +7,11 @@
  * same time, while vCPUs write to all of it.  What they get from the kernel next
  * is likely to be the same pages: nobody may write to them.  And what a thread
  * puts in the place of the pages that it gave back alone, the vCPUs must see.
+ *
+ * And a notifier for all memory, up to the last address that there is, leaves
+ * nothing mapped.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -207,6 +211,50 @@ static void free_and_mark(void)
 	}
 }
 
+/* The VM's leaves, or -1 where the kernel does not count them. */
+static long count_leaves(struct kvm_vm *vm)
+{
+	static const char *const names[] = {
+		"pages_4k", "pages_2m", "pages_1g",
+		"pages_pte", "pages_pmd", "pages_pud",
+	};
+	long leaves, sum = -1;
+	char path[128];
+	FILE *file;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/%s",
+			 getpid(), vm->fd, names[i]);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		TEST_ASSERT(fscanf(file, "%ld", &leaves) == 1, "%s is empty", path);
+		fclose(file);
+		sum = (sum < 0 ? 0 : sum) + leaves;
+	}
+	return sum;
+}
+
+/* To clear the soft-dirty bits of a process is to change all that it maps. */
+static void unmap_all(struct kvm_vm *vm)
+{
+	long leaves = count_leaves(vm);
+	int fd;
+
+	if (leaves < 0) {
+		printf("# leaves are not counted: clear_refs is not tested\n");
+		return;
+	}
+	TEST_ASSERT(leaves, "Nothing is mapped by now");
+	fd = open("/proc/self/clear_refs", O_WRONLY);
+	TEST_ASSERT(fd >= 0, "/proc/self/clear_refs: %s", strerror(errno));
+	TEST_ASSERT_EQ(write(fd, "4", 1), 1);
+	close(fd);
+	leaves = count_leaves(vm);
+	TEST_ASSERT(!leaves, "%ld leaves are mapped still", leaves);
+}
+
 static void run_test(void)
 {
 	size_t nr_tokens = DIV_ROUND_UP((nr_pages + 2 * MAX_VCPUS) * sizeof(uint64_t),
@@ -252,6 +300,8 @@ static void run_test(void)
 	sync_global_to_guest(vm, guest_stop);
 	for (i = 0; i < nr_vcpus; i++)
 		pthread_join(vcpu_threads[i], NULL);
+
+	unmap_all(vm);
 	kvm_vm_free(vm);
 }
 
