@@ -43,17 +43,21 @@ int kvm_arch_tdp_fault_level(struct kvm_vcpu *vcpu,
 	return fault->goal_level;
 }
 
-/* Not inline: who recovers looks at each block, and has registers to save for it. */
-static noinline bool kvm_gfn_is_private(struct kvm *kvm, gfn_t gfn)
+/* Not inline: each block would have registers saved for it. */
+static noinline int
+kvm_tdp_private_recover_level(struct kvm *kvm,
+			      const struct kvm_memory_slot *slot, gfn_t gfn)
 {
-	return kvm_mem_is_private(kvm, gfn);
+	if (kvm_mem_is_private(kvm, gfn))
+		return PG_LEVEL_4K;
+	return kvm_mmu_max_mapping_level(kvm, slot, gfn, PG_LEVEL_NUM);
 }
 
 int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn)
 {
-	if (kvm_slot_can_be_private(slot) && kvm_gfn_is_private(kvm, gfn))
-		return PG_LEVEL_4K;
+	if (kvm_slot_can_be_private(slot))
+		return kvm_tdp_private_recover_level(kvm, slot, gfn);
 	return kvm_mmu_max_mapping_level(kvm, slot, gfn, PG_LEVEL_NUM);
 }
 
