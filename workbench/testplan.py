@@ -422,9 +422,8 @@ def tests_of(item, selftests):
         return [move.test for move in item.moves]
     tests = _listed(item, selftests)
     if item.rest:
-        named = {t.name for t in tests} | HANGS.get(item.target, set())
-        tests += [Test(name, "", item.rest) for name in initramfs.available(selftests)
-                  if name not in named and Path(name).name not in OWN]
+        left_out = {t.name.split("/")[-1] for t in tests} | HANGS.get(item.target, set()) | OWN
+        tests += [Test(name, "", item.rest) for name in initramfs.available(selftests) if name.split("/")[-1] not in left_out]
     return tests
 
 
