@@ -301,6 +301,7 @@ static void lock_stat_add(struct lock_stat *stats)
 	FILE *file = fopen(LOCK_STAT, "r");
 	struct lock_stat now, *stat;
 	char line[512], mode[4];
+	int at;
 
 	TEST_ASSERT(file, "No " LOCK_STAT);
 	while (fgets(line, sizeof(line), file)) {
@@ -308,9 +309,11 @@ static void lock_stat_add(struct lock_stat *stats)
 		 * name-W: or name-R:, or name: where it is taken for write only; then
 		 * bounces, times, shortest, longest, total, average of waits, and of holds.
 		 */
-		if (sscanf(line, " &(kvm)->mmu_lock%3[-:WR] %*u %lu %*f %lf %lf %*f %*u %lu %*f %lf %lf",
-			   mode, &now.waited, &now.longest_wait, &now.total_wait,
-			   &now.taken, &now.longest_hold, &now.total_hold) != 7)
+		if (sscanf(line, " &(kvm)->mmu_lock%3[-:WR]%n", mode, &at) != 1)
+			continue;
+		if (sscanf(line + at, "%*u %lu %*f %lf %lf %*f %*u %lu %*f %lf %lf",
+			   &now.waited, &now.longest_wait, &now.total_wait,
+			   &now.taken, &now.longest_hold, &now.total_hold) != 6)
 			continue;
 		stat = &stats[mode[1] == 'R' ? READ : WRITE];
 		stat->waited += now.waited;
