@@ -63,6 +63,12 @@ def cheapest(lines, spans):
     return found
 
 
+def no_result(target, kernel, test, result):
+    """Ends, and says what is known of a boot that has measured nothing."""
+    die(f"{target.name}: {test.title} has no result with the {kernel} kernel\n"
+        + (result.explain() or "\n".join(result.results[0].output[-25:])))
+
+
 def measure(target, kernel, src, selftests, test, counted):
     """The costs with a kernel; those that were measured before with the same kernel and test are remembered."""
     tree = src if kernel.patched else source.unpatched(src)
@@ -77,8 +83,7 @@ def measure(target, kernel, src, selftests, test, counted):
         result = boot.boot(target, image, selftests, [test], cmdline=kernel.cmdline, exact=True, more=more)
         lines = [line for line in result.results[0].output if COST.match(line)]
         if not result.ok or not lines:
-            die(f"{target.name}: {test.title} has no result with the {kernel.name} kernel\n"
-                + (result.explain() or "\n".join(result.results[0].output[-25:])))
+            no_result(target, kernel.name, test, result)
         if counted:
             lines += (result.console.parent / count.RESULT).read_text().splitlines()
         write_atomic(path, "\n".join(lines) + "\n")
@@ -115,8 +120,7 @@ def memory(args, src, path):
             result = boot.boot(target, image, selftests, [test], cmdline=f"{kernel.cmdline} slab_nomerge", exact=True)
             found[kernel.name] = {(m[1], m[2]): int(m[3]) for m in map(BYTES.match, result.results[0].output) if m}
             if not result.ok or not found[kernel.name]:
-                die(f"{name}: {test.title} has no result with the {kernel.name} kernel\n"
-                    + (result.explain() or "\n".join(result.results[0].output[-25:])))
+                no_result(target, kernel.name, test, result)
             every += [{"target": name, "MiB": str(size), "kernel": kernel.name, "when": when, "what": what, "bytes": str(n)}
                       for (when, what), n in found[kernel.name].items()]
         print(f"\n{name}: bytes for {size} MiB that are mapped by 4K, beside those before", *run.table(list(memory_rows(found))),

@@ -5,13 +5,12 @@ counted in instructions, on one CPU, where nobody who holds it is preempted; how
 vCPU gets, is measured with two CPUs and the machine's clock, each kernel in turn.
 """
 
-import statistics
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, common, initramfs, run, series, source
+from . import bench, boot, build, common, initramfs, run, series, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
 from .targets import TARGETS
@@ -75,14 +74,13 @@ def measure(src, target, kernel, test, variant="", exact=False, turn=0):
         if result.ok and lines:
             write_atomic(path, "\n".join(lines) + "\n")
         elif exact or attempt + 1 == TRIES or target.name not in boot.TCG_THREAD or result.panicked or result.splats:
-            die(f"{target.name}: {test.title} has no result with the {kernel} kernel\n"
-                + (result.explain() or "\n".join(result.results[0].output[-25:])))
+            bench.no_result(target, kernel, test, result)
         else:
             say(f"{target.name}: {kernel}: {result.trouble or 'the test failed'}; once more, as the emulator does that with threads")
     return parse(path.read_text().splitlines())
 
 
-def _args(target, mib, fresh, memory, runs, more=""):
+def _test(mib, fresh, memory, runs, more=""):
     return Test(PROGRAM, f"-b {mib}M -f {fresh}M -n {runs} -s {MEMORY[memory]}{more}", timeout=TIMEOUT)
 
 
@@ -128,12 +126,12 @@ def locks(args, src, every):
         target = TARGETS[name]
         for model, variant in MODELS.items():
             for memory in MEMORY:
-                say(f"{name}, {model}, {memory}: {len(sizes) + 1} sizes or so, {len(KERNELS)} kernels, some minutes each")
-                found = {size: {kernel: measure(src, target, kernel, _args(target, size, 64, memory, 3, " -l"), variant, exact=True)
+                say(f"{name}, {model}, {memory}: {(len(sizes) + 1) * len(KERNELS)} boots, some minutes each")
+                found = {size: {kernel: measure(src, target, kernel, _test(size, 64, memory, 3, " -l"), variant, exact=True)
                                 for kernel in KERNELS} for size in sizes}
                 every += flat(target, found, memory=memory, model=model, clock="instructions")
                 _print(f"{name}, {model}, {memory}, 1 CPU: microseconds of 1000 instructions", found, HELD)
-                parallel = {sizes[-1]: {kernel: measure(src, target, kernel, _args(target, sizes[-1], 256, memory, 3, " -l"), variant)
+                parallel = {sizes[-1]: {kernel: measure(src, target, kernel, _test(sizes[-1], 256, memory, 3, " -l"), variant)
                                         for kernel in KERNELS}}
                 every += flat(target, parallel, memory=memory, model=model, clock="machine")
                 _print(f"{name}, {model}, {memory}, 2 CPUs: microseconds of the machine's clock", parallel, WAITED)
@@ -154,7 +152,7 @@ def progress(args, src, every):
             for turn in range(args.progress):
                 for kernel in KERNELS:
                     say(f"{name}, {memory}: {kernel}, {turn + 1} of {args.progress}")
-                    found = measure(src, target, kernel, _args(target, size, 256, memory, 10), turn=turn + 1)
+                    found = measure(src, target, kernel, _test(size, 256, memory, 10), turn=turn + 1)
                     runs[kernel].append(found.rates)
                     every += flat(target, {size: {kernel: found}}, memory=memory, model="PREEMPT", clock="machine", turn=str(turn + 1))
             print(f"\n{name}, {memory}, {size} MiB: pages a second that a vCPU touches meanwhile, 2 CPUs;"
@@ -164,10 +162,8 @@ def progress(args, src, every):
 
 def rate_rows(runs):
     for op in runs["unpatched"][0]:
-        values = {kernel: sorted(rates[op] for rates in found) for kernel, found in runs.items()}
-        middle = {kernel: statistics.median(v) for kernel, v in values.items()}
-        yield {"operation": op, **{kernel: f"{middle[kernel]:.0f} ({v[0]:.0f}-{v[-1]:.0f})" for kernel, v in values.items()},
-               "ratio": f"{middle['patched'] / middle['unpatched']:.2f}" if middle["unpatched"] else "-"}
+        values = {kernel: [rates[op] for rates in found] for kernel, found in runs.items()}
+        yield {"operation": op, **run.medians(values)}
 
 
 def contention_cmd(args):

@@ -213,7 +213,7 @@ def compared(args, src, rows, path):
         for number, move in enumerate(COMPARED):
             for figure, title in (("before_pps", "pages/s before"), ("during_pps", "pages/s during"),
                                   ("stall_us", "longest stall us")):
-                values = {kernel: sorted(v for found in runs if (v := found[number].figure(figure)) is not None)
+                values = {kernel: [v for found in runs if (v := found[number].figure(figure)) is not None]
                           for kernel, runs in every.items()}
                 if all(values.values()):
                     summary.append(_summary(target, move, title, values))
@@ -230,10 +230,7 @@ def compared(args, src, rows, path):
 
 
 def _summary(target, move, title, values):
-    middle = {kernel: statistics.median(v) for kernel, v in values.items()}
-    shown = {kernel: f"{middle[kernel]:.0f} ({v[0]:.0f}-{v[-1]:.0f})" for kernel, v in values.items()}
-    ratio = middle["patched"] / middle["unpatched"] if middle["unpatched"] else 0
-    return {"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **shown, "ratio": f"{ratio:.2f}"}
+    return {"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **run.medians(values)}
 
 
 def _rates(track):

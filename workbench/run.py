@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import statistics
 import sys
 
 from . import boot, build, initramfs, series, source
@@ -72,6 +73,13 @@ def table(rows):
     right = [all(re.fullmatch(r"[\d.]+|-", line[i]) for line in cells[1:]) for i in range(len(heads))]
     for line in cells:
         yield "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)).rstrip()
+
+
+def medians(values):
+    """Cells of a table: the median and the spread of each kernel's values, and the ratio of the medians to the unpatched one."""
+    middle = {kernel: statistics.median(v) for kernel, v in values.items()}
+    shown = {kernel: f"{middle[kernel]:.0f} ({min(v):.0f}-{max(v):.0f})" for kernel, v in values.items()}
+    return shown | {"ratio": f"{middle['patched'] / middle['unpatched']:.2f}" if middle["unpatched"] else "-"}
 
 
 def write_csv(path, rows):

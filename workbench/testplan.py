@@ -695,11 +695,8 @@ def _beside(functions, lanes):
     pool = ThreadPoolExecutor(lanes)
     try:
         running = [pool.submit(function) for function in functions]
-        wait(running, return_when=FIRST_EXCEPTION)
-        for ended in running:
-            # Others were not begun, or go on, if one has failed.
-            if ended.done():
-                ended.result()
+        for ended in wait(running, return_when=FIRST_EXCEPTION).done:
+            ended.result()
         return [ended.result() for ended in running]
     finally:
         boot.stop.set()

@@ -310,6 +310,7 @@ int kvm_arch_tdp_recover_level(struct kvm *kvm,
 			       const struct kvm_memory_slot *slot, gfn_t gfn)
 {
 	lockdep_assert_held_read(&kvm->mmu_lock);
+	CHECK(!kvm_slot_dirty_track_enabled(slot), "a logged slot is recovered");
 	if (slow_hook)
 		slow_hook(gfn);
 	return vm_host_level(slot_mem(slot), gfn);
