@@ -111,6 +111,7 @@ class TestResult:
     name: str
     args: str
     verdict: str = "not ok"     # ok, not ok, skip
+    ended: bool = False         # by itself or by its watchdog; not because the machine did
     seconds: float = 0.0        # by the guest's clock, or real ones where that is of no use
     output: list = field(default_factory=list)
     faults: int | None = None   # handled by the common MMU; None: it cannot be counted here
@@ -270,6 +271,7 @@ class Console:
         test = self.tests[number - 1]
         result = self.current or TestResult(test.name, test.args)
         result.verdict = "skip" if verdict == "ok" and directive.startswith("SKIP") else verdict
+        result.ended = True
         if match := re.search(r"\btime=([\d.]+)s", directive):
             result.seconds = time.monotonic() - self.since if self.real_time else float(match[1])
             directive = (directive[:match.start()] + directive[match.end():]).strip()

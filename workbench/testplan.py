@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, checks, initramfs, migrate, run, series, source
+from . import boot, build, checks, common, initramfs, migrate, run, series, source
 from .boot import Test
 from .common import CACHE, JOBS, REPO, Error, die, memory_free, say, took, write_atomic
 from .migrate import Move
@@ -548,21 +548,32 @@ def check_locks(report, item, result, name):
 
 def unpatched_verdicts(report, item, src, selftests, tests):
     """What the unpatched kernel, same configuration, makes of the tests of a boot: verdicts by title. One that does not
-    end is "slow" if there was little time for it."""
-    bare = source.unpatched(src)
-    image = build.kernel(bare, TARGETS[item.target], item.variant)
-    say(f"{item.name}: the unpatched kernel")
-    result = boot.boot(TARGETS[item.target], image, selftests, tests, item.variant, item.append, cpu=item.cpu,
-                       smp=item.smp,
-                       on_result=lambda r: say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)"))
+    end is "slow" if there was little time for it. That kernel does not change: its verdicts are remembered."""
+    target = TARGETS[item.target]
+    image = build.kernel(source.unpatched(src), target, item.variant)
+    same = [image.read_bytes(), Path(boot.__file__).read_bytes(), initramfs.INIT_SOURCE.read_bytes(), target.name, item.append,
+            item.cpu, str(item.smp)]
+    files = {test.title: CACHE / "verdicts" / common.digest(*same, (selftests / test.name).read_bytes(), test.title,
+                                                            str(test.timeout)) for test in tests}
+    verdicts = {} if item.locks else {title: path.read_text() for title, path in files.items() if path.exists()}
+    missing = [test for test in tests if test.title not in verdicts]
+    say(f"{item.name}: the unpatched kernel: {len(verdicts)} verdicts are known, {len(missing)} tests to run")
+    if not missing:
+        return verdicts
+
+    def remember(r):
+        slow = "TIMEOUT" in r.detail and not r.args and 0 < item.rest < TIMEOUT
+        verdicts[r.title] = "slow" if slow else r.verdict
+        if r.ended:
+            write_atomic(files[r.title], verdicts[r.title])
+        say(f"  unpatched: {r.verdict}: {r.title} ({r.seconds:.1f} s)")
+    result = boot.boot(target, image, selftests, missing, item.variant, item.append, cpu=item.cpu, smp=item.smp,
+                       on_result=remember)
     report.point(item.name, "the unpatched kernel boots, ends, no kernel warning", "not ok" if result.trouble else "ok",
                  result.trouble or took(result.seconds), [result.explain()])
     if item.locks:
         check_locks(report, item, result, "unpatched")
-
-    def verdict(r):
-        return "slow" if "TIMEOUT" in r.detail and not r.args and 0 < item.rest < TIMEOUT else r.verdict
-    return {r.title: verdict(r) for r in result.results}
+    return verdicts
 
 
 def content_of(item, image):
