@@ -28,7 +28,7 @@ static noinline void tdp_iter_find_last(struct tdp_iter *iter)
 void __tdp_iter_advance(struct tdp_iter *iter)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
-	int root_level;
+	int level = iter->level, root_level;
 
 	if (iter->restart) {
 		/* Whoever is waited for may share the core. */
@@ -40,29 +40,29 @@ void __tdp_iter_advance(struct tdp_iter *iter)
 		return;
 	}
 
-	if (iter->level > iter->min_level && tdp_iter_kind(iter) == TDP_TABLE) {
+	if (level > iter->min_level && tdp_iter_kind(iter) == TDP_TABLE) {
 		tdp_iter_enter(iter);
 		return;
 	}
 
-	iter->next = iter->gfn + tdp_span(fmt, iter->level);
+	iter->next = iter->gfn + tdp_span(fmt, level);
 	if (iter->next >= iter->end) {
 		iter->ptep = NULL;
 		return;
 	}
 
-	if (tdp_index(fmt, iter->next, iter->level)) {
+	if (tdp_index(fmt, iter->next, level)) {
 		iter->gfn = iter->next;
 		iter->ptep++;
 		iter->old = tdp_pte_read(iter->ptep);
-		if (iter->level == iter->min_level)
+		if (level == iter->min_level)
 			tdp_iter_find_last(iter);
 		return;
 	}
 
 	/* Leave the tables that end here.  The root has no end before iter->end. */
 	root_level = tdp_fmt_root_level(fmt);
-	while (iter->level < root_level && !tdp_index(fmt, iter->next, iter->level))
-		iter->level++;
-	tdp_iter_load(iter);
+	while (level < root_level && !tdp_index(fmt, iter->next, level))
+		level++;
+	tdp_iter_load(iter, level);
 }

@@ -65,26 +65,35 @@ static inline enum tdp_kind tdp_iter_kind(const struct tdp_iter *iter)
 	return tdp_pte_kind(iter->pgt->fmt, iter->old, iter->level);
 }
 
-/* Stand on the entry for iter->next in the table at iter->level. */
-static inline void tdp_iter_load(struct tdp_iter *iter)
+/* Stand on the entry for iter->next in the table of @nr entries at @level. */
+static inline void __tdp_iter_load(struct tdp_iter *iter, int level,
+				   unsigned int nr)
 {
-	const struct tdp_fmt *fmt = iter->pgt->fmt;
-	unsigned int shift = tdp_fmt_level_shift(fmt, iter->level);
+	unsigned int shift = tdp_fmt_level_shift(iter->pgt->fmt, level);
 	gfn_t index = iter->next >> shift;
 
+	iter->level = level;
 	iter->gfn = index << shift;
-	index &= tdp_fmt_nr_entries(fmt, iter->level) - 1;
-	iter->ptep = iter->table[iter->level - 1] + index;
+	iter->ptep = iter->table[level - 1] + (index & (nr - 1));
 	iter->old = tdp_pte_read(iter->ptep);
+}
+
+static inline void tdp_iter_load(struct tdp_iter *iter, int level)
+{
+	__tdp_iter_load(iter, level,
+			tdp_fmt_nr_entries(iter->pgt->fmt, level));
 }
 
 /* Stand on the root's entry for iter->next. */
 static inline void tdp_iter_load_root(struct tdp_iter *iter)
 {
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	int level = tdp_fmt_root_level(fmt);
+	unsigned int nr = tdp_fmt_nr_entries(fmt, level);
+
 	iter->restart = false;
-	iter->level = tdp_fmt_root_level(iter->pgt->fmt);
-	iter->table[iter->level - 1] = iter->pgt->root;
-	tdp_iter_load(iter);
+	iter->table[level - 1] = iter->pgt->root;
+	__tdp_iter_load(iter, level, nr);
 }
 
 /**
@@ -144,9 +153,13 @@ static inline void tdp_iter_start(struct tdp_iter *iter,
  */
 static inline void tdp_iter_enter(struct tdp_iter *iter)
 {
-	iter->level--;
-	iter->table[iter->level - 1] = tdp_pte_table(iter->pgt->fmt, iter->old);
-	tdp_iter_load(iter);
+	const struct tdp_fmt *fmt = iter->pgt->fmt;
+	int level = iter->level - 1;
+
+	iter->table[level - 1] = tdp_pte_table(fmt, iter->old);
+	/* No root, so it spans what the entry does: nearly always a constant. */
+	__tdp_iter_load(iter, level, 1u << (tdp_fmt_level_shift(fmt, level + 1) -
+					    tdp_fmt_level_shift(fmt, level)));
 }
 
 /**

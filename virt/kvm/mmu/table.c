@@ -99,15 +99,12 @@ static void tdp_free_removed(struct rcu_head *head)
 }
 
 /**
- * tdp_gather_flushed() - Settle after the flush that was owed
+ * tdp_gather_free_removed() - Free the removed tables after a grace period
  * @gather: the debt
  *
- * Free the removed tables after a grace period.  The counts stay.
- *
- * Context: Any; the flush is done, or none was owed because no CPU can use the
- *	    tree any more.
+ * The part of tdp_gather_flushed() that is not inline.
  */
-void tdp_gather_flushed(struct tdp_gather *gather)
+void tdp_gather_free_removed(struct tdp_gather *gather)
 {
 	struct page *head = gather->removed;
 
@@ -128,8 +125,4 @@ void tdp_gather_flushed(struct tdp_gather *gather)
 		head = rest;
 	}
 	gather->removed = NULL;
-	gather->start = 0;
-	gather->end = 0;
-	gather->level = 0;
-	gather->flush = TDP_FLUSH_NOTHING;
 }

@@ -82,8 +82,25 @@ struct tdp_gather {
  */
 static inline void tdp_gather_init(struct tdp_gather *gather)
 {
-	/* Not the room for broken entries: it is large. */
-	memset(gather, 0, offsetof(struct tdp_gather, broken));
+	int level;
+
+	/*
+	 * By hand, as single pages are unmapped one by one: a memset() of this
+	 * size can be a call.  Not the room for broken entries, which is large.
+	 */
+	gather->start = 0;
+	gather->end = 0;
+	gather->removed = NULL;
+	gather->flush = TDP_FLUSH_NOTHING;
+	gather->level = 0;
+	gather->levels = 0;
+	gather->nr_broken = 0;
+	gather->maintain = false;
+	gather->notes = 0;
+	gather->tables = 0;
+	for (level = 1; level <= TDP_MAX_LEVELS; level++)
+		gather->leaves[level - 1] = 0;
+	gather->unpaid = NULL;
 }
 
 /**
@@ -166,6 +183,25 @@ void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
 void tdp_gather_break(struct tdp_gather *gather, tdp_pte_t __rcu *ptep,
 		      gfn_t gfn, int level, tdp_pte_t old, tdp_pte_t new);
 void tdp_gather_remove(struct tdp_gather *gather, void *table);
-void tdp_gather_flushed(struct tdp_gather *gather);
+void tdp_gather_free_removed(struct tdp_gather *gather);
+
+/**
+ * tdp_gather_flushed() - Settle after the flush that was owed
+ * @gather: the debt
+ *
+ * Free the removed tables after a grace period.  The counts stay.
+ *
+ * Context: Any; the flush is done, or none was owed because no CPU can use the
+ *	    tree any more.
+ */
+static inline void tdp_gather_flushed(struct tdp_gather *gather)
+{
+	if (gather->removed)
+		tdp_gather_free_removed(gather);
+	gather->start = 0;
+	gather->end = 0;
+	gather->level = 0;
+	gather->flush = TDP_FLUSH_NOTHING;
+}
 
 #endif /* __KVM_TDP_TABLE_H */

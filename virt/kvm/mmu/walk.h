@@ -108,13 +108,13 @@ static inline bool kvm_tdp_walk_hold_pages(struct kvm_tdp_walk *walk)
 /* Has the walk made progress, and is somebody waiting? */
 static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 {
-	gfn_t done = walk->iter.next - walk->yielded;
+	gfn_t done;
 
-	if (!walk->may_yield || !done)
+	if (!walk->may_yield)
 		return false;
 
 	if (need_resched())
-		return true;
+		return walk->iter.next != walk->yielded;
 
 	/*
 	 * Not rwlock_needbreak(), which is constant 0 unless the kernel is
@@ -127,8 +127,10 @@ static inline bool kvm_tdp_walk_must_yield(struct kvm_tdp_walk *walk)
 	 * at each entry above: at least one table's worth, so that less than
 	 * two bound the hold.
 	 */
-	return (walk->iter.level > 1 || !tdp_iter_goes_on(&walk->iter)) &&
-	       done >= tdp_span(walk->root->pgt.fmt, 2) &&
+	if (walk->iter.level == 1 && tdp_iter_goes_on(&walk->iter))
+		return false;
+	done = walk->iter.next - walk->yielded;
+	return done >= tdp_span(walk->root->pgt.fmt, 2) &&
 	       (IS_ENABLED(CONFIG_PREEMPT_RT) ||
 		rwlock_is_contended(&walk->root->tdp->kvm->mmu_lock));
 }

@@ -20,7 +20,7 @@
 #define tdp_pte_change		TDP_KUNIT_NAME(tdp_pte_change)
 #define tdp_gather_add		TDP_KUNIT_NAME(tdp_gather_add)
 #define tdp_gather_break	TDP_KUNIT_NAME(tdp_gather_break)
-#define tdp_gather_flushed	TDP_KUNIT_NAME(tdp_gather_flushed)
+#define tdp_gather_free_removed	TDP_KUNIT_NAME(tdp_gather_free_removed)
 #define tdp_gather_make		TDP_KUNIT_NAME(tdp_gather_make)
 #define tdp_gather_remove	TDP_KUNIT_NAME(tdp_gather_remove)
 
