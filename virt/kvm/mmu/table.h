@@ -43,12 +43,12 @@ struct tdp_broken {
  *	   cached what was split, which is larger.
  * @levels: levels whose number of leaves may have changed, by bit level - 1
  * @nr_broken: how many are @broken
- * @maintain: guests can have used what is unmapped, see
- *	      tdp_fmt_maintains_unmapped()
  * @notes: how many of @removed have a note, tdp_table_note(), which the walk's
  *	   owner must take back
  * @tables: by how much the number of linked tables changed
  * @leaves: by how much the number of leaves of each level changed, by level - 1
+ * @maintain: guests can have used what is unmapped, see
+ *	      tdp_fmt_maintains_unmapped()
  * @unpaid: where this walk counts as one that owes, or NULL
  * @broken: entries to be made after the flush
  *
@@ -68,10 +68,10 @@ struct tdp_gather {
 	u8 level;
 	u8 levels;
 	u8 nr_broken;
-	bool maintain;
 	int notes;
 	int tables;
 	int leaves[TDP_MAX_LEVELS];
+	bool maintain;
 	atomic_t *unpaid;
 	struct tdp_broken broken[TDP_MAX_BROKEN];
 };
@@ -95,11 +95,11 @@ static inline void tdp_gather_init(struct tdp_gather *gather)
 	gather->level = 0;
 	gather->levels = 0;
 	gather->nr_broken = 0;
-	gather->maintain = false;
 	gather->notes = 0;
 	gather->tables = 0;
 	for (level = 1; level <= TDP_MAX_LEVELS; level++)
 		gather->leaves[level - 1] = 0;
+	gather->maintain = false;
 	gather->unpaid = NULL;
 }
 

@@ -37,6 +37,7 @@ static void kvm_tdp_settle_notes(struct kvm_tdp *tdp, struct tdp_gather *gather)
 void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 {
 	struct kvm_tdp *tdp = root->tdp;
+	unsigned long levels;
 	int level;
 
 	lockdep_assert_held(&tdp->kvm->mmu_lock);
@@ -55,13 +56,13 @@ void kvm_tdp_settle(struct kvm_tdp_root *root, struct tdp_gather *gather)
 		atomic64_add(gather->tables, &tdp->nr_tables);
 		gather->tables = 0;
 	}
-	while (gather->levels) {
-		level = __ffs(gather->levels) + 1;
+	for (levels = gather->levels; levels; levels &= levels - 1) {
+		level = __ffs(levels) + 1;
 		kvm_arch_tdp_account_leaves(tdp, level,
 					    gather->leaves[level - 1]);
 		gather->leaves[level - 1] = 0;
-		gather->levels &= gather->levels - 1;
 	}
+	gather->levels = 0;
 
 	if (gather->notes)
 		kvm_tdp_settle_notes(tdp, gather);

@@ -93,6 +93,11 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	    tdp_fmt_leaf_allowed(fmt, 3))
 		level = 3;
 
+	/* Tables of level 1 lie in the range or do not touch it: enter none. */
+	if (!((start | end) & (tdp_span(fmt, 2) - 1)) &&
+	    tdp_fmt_root_level(fmt) >= 2)
+		min_level = 2;
+
 	/* The first pass is due even if no table lies in the range. */
 	do {
 		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
