@@ -16,7 +16,7 @@ import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import initramfs
+from . import common, initramfs
 from .common import CACHE, die, run, say, stop_group, took, write_atomic
 from .targets import VARIANTS
 
@@ -315,9 +315,11 @@ def _boot_dir(target, variant):
     """A directory for one boot, so that two never clash."""
     base = CACHE / "boot"
     base.mkdir(parents=True, exist_ok=True)
-    old = sorted((d for d in base.glob("2*-*") if d.is_dir()), key=lambda d: d.stat().st_mtime)
-    for d in old[:-KEEP_BOOTS]:
-        shutil.rmtree(d, ignore_errors=True)
+    # Boots that begin beside each other do not remove the same.
+    with common.lock("boots"):
+        old = sorted((d for d in base.glob("2*-*") if d.is_dir()), key=lambda d: d.stat().st_mtime)
+        for d in old[:-KEEP_BOOTS]:
+            shutil.rmtree(d, ignore_errors=True)
     name = time.strftime("%Y%m%d-%H%M%S-") + "-".join(filter(None, (target.name, variant)))
     for suffix in [""] + [f".{i}" for i in range(1, 100)]:
         with contextlib.suppress(FileExistsError):

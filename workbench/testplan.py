@@ -411,7 +411,7 @@ LONG = (
 
 
 # A machine that one of its tests stops for good, with either kernel, would not get to those behind it.
-HANGS = {"ept": {"hardware_disable_test", "hyperv_ipi", "tsc_scaling_sync"}}
+HANGS = {"ept": {"hardware_disable_test", "hyperv_ipi", "tsc_scaling_sync", "vmx_preemption_timer_test"}}
 # The series' own tests are in the plans, with arguments that an emulator can bear.
 OWN = {path.stem for path in (REPO / "tools/testing/selftests/kvm").rglob("*_*.c")}
 
