@@ -40,14 +40,14 @@ def one_of(kind, names):
     return check
 
 
-def sizes(value):
-    """An argument type: numbers of MiB, with commas."""
+def numbers(value):
+    """An argument type: numbers from 1, with commas."""
     try:
         found = [int(v) for v in value.split(",")]
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a list of MiB, as 16,64,256")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a list of numbers from 1, as 16,64,256")
     return found
 
 
@@ -101,7 +101,7 @@ def parser():
                     " where it stopped.\n\n"
                     f"targets:\n{_TARGET_LINES}")
     bench.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
-    bench.add_argument("--sizes", metavar="MIB,MIB...", type=sizes, help="guest memory (64; 4 on Bochs); with more than one, how"
+    bench.add_argument("--sizes", metavar="MIB,MIB...", type=numbers, help="guest memory (64; 4 on Bochs); with more than one, how"
                        " costs grow with it, too")
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
@@ -110,7 +110,8 @@ def parser():
     bench.add_argument("--locks", action="store_true", help="instead, how long operations hold the mmu_lock, in instructions, and"
                        " wait for it, while a vCPU faults; on PREEMPT and PREEMPT_NONE kernels")
     bench.add_argument("--progress", metavar="N", type=int, default=0, help="instead, how far a vCPU gets during each operation,"
-                       " N times with each kernel in turn")
+                       " N times with each kernel in turn, and how long its faults take")
+    bench.add_argument("--vcpus", metavar="N,N...", type=numbers, help="with --progress: so many vCPUs fault (1)")
 
     migrate = command("migrate", "Let QEMU migrate guests that write, inside the patched host; print a table.",
                       "  tdp migrate\n  tdp migrate npt arm64 --scenario precopy --scenario postcopy --vcpus 2\n"
@@ -185,6 +186,8 @@ def parse(argv):
         top.error("--memory, --locks or --progress: one of them")
     if args.command == "bench" and args.progress < 0:
         top.error("--progress takes how many times")
+    if args.command == "bench" and args.vcpus and not args.progress:
+        top.error("--vcpus goes with --progress")
     if getattr(args, "args", None) and not args.test:
         top.error("arguments after -- belong to a --test NAME")
     if getattr(args, "variant", "") and not any(TARGETS[t].has(args.variant) for t in _targets(args)):

@@ -1,10 +1,11 @@
 """tdp bench --locks and --progress: what operations of the MMU do to who runs beside them, beside the unpatched kernel.
 
 mmu_progress_test does the operations to a memslot while a vCPU faults on another. How long the mmu_lock is held is
-counted in instructions, on one CPU, where nobody who holds it is preempted; how long it is waited for, and how far the
-vCPU gets, is measured with two CPUs and the machine's clock, each kernel in turn.
+counted in instructions, on one CPU, where nobody who holds it is preempted; how long it is waited for, how far the
+vCPUs get, and how long each fault takes them, is measured with two CPUs and the machine's clock, each kernel in turn.
 """
 
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ TARGET_NAMES = ("npt", "arm64", "arm64-nvhe")
 MEMORY = {"4k": "anonymous", "thp": "anonymous_thp"}
 KERNELS = ("unpatched", "patched")
 SIZES = (16, 64)            # MiB that something is done to
-LARGEST = 255               # with 4K pages it must fit into the ring of a vCPU
+LARGEST = 1024
+VCPUS = 8                   # the most that the test takes
 MODELS = {"PREEMPT": "lock-stat", "PREEMPT_NONE": "lock-stat-none"}
 TIMEOUT = 3600
 # Two CPUs that take turns in one thread, for a tenth of a second each, say nothing about who waits for whom.
@@ -45,13 +47,20 @@ class Found:
     """What one run of the test has printed: by operation, and by (operation, "read" or "write")."""
     rates: dict
     holds: dict
+    latencies: dict     # of touches: nanoseconds for each of SHARES
+
+
+# How many touches, of a hundred, took no longer than what is printed.
+SHARES = ("50", "90", "99", "99.9", "100")
 
 
 def parse(lines):
-    found = Found({}, {})
+    found = Found({}, {}, {})
     for fields in (line.split(",") for line in lines):
         if fields[0] == "progress" and len(fields) == 6:
             found.rates[fields[1]] = float(fields[5])
+        elif fields[0] == "latency" and len(fields) == 2 + len(SHARES):
+            found.latencies[fields[1]] = dict(zip(SHARES, map(float, fields[2:])))
         elif fields[0] == "lock" and len(fields) == 9:
             taken, longest, total, waited, longest_wait, total_wait = map(float, fields[3:])
             found.holds[fields[1], fields[2]] = Hold(int(taken), longest, total, int(waited), longest_wait, total_wait)
@@ -70,7 +79,7 @@ def measure(src, target, kernel, test, variant="", exact=False, turn=0):
         if path.exists():
             break
         result = boot.boot(target, image, selftests, [test], variant, exact=exact, thread=THREAD)
-        lines = [line for line in result.results[0].output if line.startswith(("progress,", "lock,"))]
+        lines = [line for line in result.results[0].output if line.startswith(("progress,", "latency,", "lock,"))]
         if result.ok and lines:
             write_atomic(path, "\n".join(lines) + "\n")
         elif exact or attempt + 1 == TRIES or target.name not in boot.TCG_THREAD or result.panicked or result.splats:
@@ -114,6 +123,9 @@ def flat(target, found, **fixed):
             row = {"target": target.name, "MiB": str(size), **fixed, "kernel": kernel}
             for op, rate in one.rates.items():
                 yield row | {"operation": op, "quantity": "pages touched a second", "value": f"{rate:.0f}"}
+            for op, took in one.latencies.items():
+                for share, ns in took.items():
+                    yield row | {"operation": op, "quantity": f"nanoseconds for a touch, {share} %", "value": f"{ns:.0f}"}
             for (op, how), hold in one.holds.items():
                 for quantity, value in vars(hold).items():
                     yield row | {"operation": op, "quantity": f"{how}: {quantity}", "value": f"{value:g}"}
@@ -142,28 +154,42 @@ def _print(title, found, tables):
         print(f"\n{title}: {what}", *run.table(list(lock_rows(found, how, quantity))), sep="\n", flush=True)
 
 
+# Of Found, by operation, what is shown of the runs; what more is better is a ratio above 1.
+SHOWN = {"pages a second that {who} touch{es} meanwhile": lambda found: found.rates,
+         "microseconds in which half of the touches were done": lambda found: _share(found, "50"),
+         "microseconds in which 99 % of the touches were done": lambda found: _share(found, "99")}
+
+
+def _share(found, share):
+    return {op: took[share] / 1000 for op, took in found.latencies.items()}
+
+
 def progress(args, src, every):
-    """How many pages a vCPU touches while something is done to other memory: each kernel in turn, so many times."""
+    """How many pages vCPUs touch while something is done to other memory: each kernel in turn, so many times."""
     size = (args.sizes or [SIZES[-1]])[0]
-    for name in dict.fromkeys(args.targets):
+    for name, vcpus in itertools.product(dict.fromkeys(args.targets), args.vcpus or [1]):
         target = TARGETS[name]
         for memory in MEMORY:
             runs = {kernel: [] for kernel in KERNELS}
             for turn in range(args.progress):
                 for kernel in KERNELS:
-                    say(f"{name}, {memory}: {kernel}, {turn + 1} of {args.progress}")
-                    found = measure(src, target, kernel, _test(size, 256, memory, 10), turn=turn + 1)
-                    runs[kernel].append(found.rates)
-                    every += flat(target, {size: {kernel: found}}, memory=memory, model="PREEMPT", clock="machine", turn=str(turn + 1))
-            print(f"\n{name}, {memory}, {size} MiB: pages a second that a vCPU touches meanwhile, 2 CPUs;"
-                  f" medians (smallest-largest) of {args.progress} runs in turn",
-                  *run.table(list(rate_rows(runs))), sep="\n", flush=True)
+                    say(f"{name}, {memory}, vCPUs: {vcpus}: {kernel}, {turn + 1} of {args.progress}")
+                    test = _test(size, 256, memory, 10, f" -v {vcpus}" if vcpus > 1 else "")
+                    found = measure(src, target, kernel, test, turn=turn + 1)
+                    runs[kernel].append(found)
+                    every += flat(target, {size: {kernel: found}}, memory=memory, model="PREEMPT", clock="machine",
+                                  vcpus=str(vcpus), turn=str(turn + 1))
+            for what, value in SHOWN.items():
+                what = what.format(who=f"{vcpus} vCPUs" if vcpus > 1 else "a vCPU", es="" if vcpus > 1 else "es")
+                print(f"\n{name}, {memory}, {size} MiB, 2 CPUs: {what};"
+                      f" medians (smallest-largest) of {args.progress} runs in turn",
+                      *run.table(list(run_rows(runs, value))), sep="\n", flush=True)
 
 
-def rate_rows(runs):
-    for op in runs["unpatched"][0]:
-        values = {kernel: [rates[op] for rates in found] for kernel, found in runs.items()}
-        yield {"operation": op, **run.medians(values)}
+def run_rows(runs, value):
+    """A row for each operation, of {kernel: [Found, ...]}."""
+    for op in runs["unpatched"][0].rates:
+        yield {"operation": op, **run.medians({kernel: [value(one)[op] for one in found] for kernel, found in runs.items()})}
 
 
 def contention_cmd(args):
@@ -173,6 +199,8 @@ def contention_cmd(args):
     sizes = args.sizes or SIZES
     if max(sizes) > LARGEST or args.progress and len(args.sizes or ()) > 1:
         die(f"--locks takes sizes up to {LARGEST} MiB, --progress one of them", status=2)
+    if max(args.vcpus or [1]) > VCPUS:
+        die(f"--vcpus takes up to {VCPUS}", status=2)
     src = series.patched(source.get(args))
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("contention-%Y%m%d-%H%M%S.csv")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,10 @@
  *
  * vCPUs fault on memory that they have not been to, all the time.  Meanwhile an
  * operation is done to a memslot that was populated, again and again; what the
- * vCPUs have touched is counted from the beginning to the end of it; with -l also how
- * long they and the operation hold the mmu_lock, and wait for it.  The output is for
- * comparing kernels: nothing is asserted about time.
+ * vCPUs have touched is counted from the beginning to the end of it, and how long
+ * each touch took, by the guest's clock; with -l also how long they and the operation
+ * hold the mmu_lock, and wait for it.  The output is for comparing kernels: nothing is
+ * asserted about time.
  */
 #include <fcntl.h>
 #include <linux/bitmap.h>
@@ -19,6 +20,9 @@
 
 #include <asm/barrier.h>
 
+#ifdef __aarch64__
+#include "arch_timer.h"
+#endif
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
@@ -28,11 +32,13 @@
 #define OBJECT_ADDR	0xc0000000ul
 #define FRESH_SLOT	11
 #define FRESH_ADDR	0x200000000ul
-#define COUNTS_SLOT	12
-#define COUNTS_ADDR	0xb0000000ul
+#define STATS_SLOT	12
+#define STATS_ADDR	0xb0000000ul
 #define MAX_VCPUS	8
 #define NR_SINGLE	256
 #define RING_ENTRIES	65536
+/* More are in the ring of a vCPU before it has to be emptied. */
+#define RING_PAGES	64512
 
 #define LOCK_STAT	"/proc/lock_stat"
 
@@ -45,16 +51,30 @@ struct lock_stat {
 	double longest_wait, total_wait, longest_hold, total_hold;
 };
 
+/* Eight buckets for each power of two: the error is less than an eighth. */
+#define SUB_BITS	3
+#define NR_BUCKETS	((64 - SUB_BITS + 1) << SUB_BITS)
+
+/* What a vCPU tells: one page of memory for each. */
+struct vcpu_stats {
+	uint64_t touched;
+	uint64_t clock;
+	uint32_t took[NR_BUCKETS];
+};
+
 static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
 static int nr_vcpus = 1, runs = 20;
 static const char *only;
 static bool lock_stats;
-static size_t object_pages, fresh_pages, page_size;
+static size_t all_pages, object_pages, fresh_pages, page_size;
 
 static struct kvm_vm *vm;
 static struct kvm_vcpu *populator;
 static char *object, *fresh;
-static uint64_t *counts, emptied;
+static char *stats_pages;
+static uint64_t clock_start;
+static struct timespec clock_started;
+static uint64_t emptied;
 static unsigned long *dirty;
 static struct kvm_userspace_memory_region2 region;
 
@@ -62,14 +82,48 @@ static struct kvm_userspace_memory_region2 region;
 static uint64_t guest_object_pages, guest_page_size;
 static bool guest_stop;
 
+static uint64_t guest_clock(void)
+{
+#ifdef __aarch64__
+	return timer_get_cntct(VIRTUAL);
+#else
+	return rdtsc();
+#endif
+}
+
+static unsigned int bucket_of(uint64_t value)
+{
+	unsigned int shift;
+
+	if (value < 1 << SUB_BITS)
+		return value;
+	shift = 63 - __builtin_clzl(value) - SUB_BITS;
+	return (shift << SUB_BITS) + (value >> shift);
+}
+
+static uint64_t bucket_end(unsigned int bucket)
+{
+	unsigned int shift;
+
+	if (bucket < 1 << SUB_BITS)
+		return bucket + 1;
+	shift = (bucket >> SUB_BITS) - 1;
+	return (uint64_t)((bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS) + 1) << shift;
+}
+
 static void guest_code(uint64_t id, uint64_t first, uint64_t nr)
 {
-	uint64_t count, *touched = (uint64_t *)COUNTS_ADDR + id;
+	struct vcpu_stats *stats = (void *)(STATS_ADDR + id * guest_page_size);
+	uint64_t count, start, end;
 
 	for (count = 0; !READ_ONCE(guest_stop); count++) {
+		start = guest_clock();
 		WRITE_ONCE(*(uint64_t *)(FRESH_ADDR + (first + count % nr) *
 					 guest_page_size), count);
-		WRITE_ONCE(*touched, count + 1);
+		end = guest_clock();
+		stats->took[bucket_of(end - start)]++;
+		WRITE_ONCE(stats->clock, end);
+		WRITE_ONCE(stats->touched, count + 1);
 	}
 	GUEST_DONE();
 }
@@ -105,14 +159,74 @@ static void populate(void)
 		    exit_reason_str(populator->run->exit_reason));
 }
 
+static struct vcpu_stats *stats_of(int vcpu)
+{
+	return (struct vcpu_stats *)(stats_pages + vcpu * page_size);
+}
+
 static uint64_t touched(void)
 {
 	uint64_t sum = 0;
 	int i;
 
 	for (i = 0; i < nr_vcpus; i++)
-		sum += READ_ONCE(counts[i]);
+		sum += READ_ONCE(stats_of(i)->touched);
 	return sum;
+}
+
+/* By how much the guest's clock goes on in a nanosecond. */
+static double clock_rate(void)
+{
+	return (double)(READ_ONCE(stats_of(0)->clock) - clock_start) /
+	       timespec_to_ns(timespec_elapsed(clock_started));
+}
+
+static void start_clock(void)
+{
+	while (!READ_ONCE(stats_of(0)->clock))
+		sched_yield();
+	clock_gettime(CLOCK_MONOTONIC, &clock_started);
+	clock_start = READ_ONCE(stats_of(0)->clock);
+	/* Long beside what is read late. */
+	usleep(50000);
+}
+
+/* Adds, or takes away, how long all touches took until now. */
+static void add_latencies(int64_t *took, int sign)
+{
+	int i, bucket;
+
+	for (i = 0; i < nr_vcpus; i++)
+		for (bucket = 0; bucket < NR_BUCKETS; bucket++)
+			took[bucket] += sign * (int64_t)READ_ONCE(stats_of(i)->took[bucket]);
+}
+
+/* Return: by the guest's clock, what such a share of the touches did not exceed. */
+static uint64_t percentile(const int64_t *took, double share)
+{
+	int64_t all = 0, sum = 0;
+	int bucket;
+
+	for (bucket = 0; bucket < NR_BUCKETS; bucket++)
+		all += took[bucket];
+	for (bucket = 0; bucket < NR_BUCKETS - 1; bucket++) {
+		sum += took[bucket];
+		if (sum && sum >= all * share)
+			break;
+	}
+	return bucket_end(bucket);
+}
+
+static void print_latencies(const char *name, const int64_t *took)
+{
+	static const double shares[] = { 0.5, 0.9, 0.99, 0.999, 1 };
+	double rate = clock_rate();
+	int i;
+
+	printf("latency,%s", name);
+	for (i = 0; i < ARRAY_SIZE(shares); i++)
+		printf(",%.0f", percentile(took, shares[i]) / rate);
+	printf("\n");
 }
 
 /* vCPUs must not come to the end of what they have not been to. */
@@ -329,6 +443,7 @@ static void lock_stat_add(struct lock_stat *stats)
 static void measure(const struct op *op)
 {
 	struct lock_stat stats[NR_LOCK_MODES] = {};
+	int64_t took[NR_BUCKETS] = {};
 	uint64_t from, sum = 0, ns = 0;
 	struct timespec start;
 	int i;
@@ -343,16 +458,22 @@ static void measure(const struct op *op)
 
 		if (lock_stats)
 			lock_stat_reset();
+		add_latencies(took, -1);
 		from = touched();
 		clock_gettime(CLOCK_MONOTONIC, &start);
 		op->run();
 		ns += timespec_to_ns(timespec_elapsed(start));
 		sum += touched() - from;
+		/* With a touch that began in between and goes on. */
+		for (from = touched(); touched() < from + nr_vcpus + 1;)
+			sched_yield();
+		add_latencies(took, 1);
 		if (lock_stats)
 			lock_stat_add(stats);
 	}
 	printf("progress,%s,%d,%lu,%lu,%.0f\n", op->name, runs, ns, sum,
 	       sum * 1e9 / ns);
+	print_latencies(op->name, took);
 	for (i = 0; lock_stats && i < NR_LOCK_MODES; i++)
 		printf("lock,%s,%s,%lu,%.2f,%.2f,%lu,%.2f,%.2f\n", op->name,
 		       i == READ ? "read" : "write", stats[i].taken,
@@ -373,8 +494,9 @@ static void run_mode(enum log_mode mode)
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
 	size_t share = fresh_pages / nr_vcpus, i;
 
+	object_pages = mode == RING ? min_t(size_t, all_pages, RING_PAGES) : all_pages;
 	vm = __vm_create(VM_SHAPE_DEFAULT, nr_vcpus + 1,
-			 object_pages + fresh_pages + 1);
+			 object_pages + fresh_pages + nr_vcpus);
 	TEST_ASSERT(vm->page_size == page_size, "pages of %u bytes", vm->page_size);
 	if (mode == RING)
 		vm_enable_dirty_ring(vm, RING_ENTRIES * sizeof(struct kvm_dirty_gfn));
@@ -387,10 +509,10 @@ static void run_mode(enum log_mode mode)
 
 	add_slot(OBJECT_SLOT, OBJECT_ADDR, object_pages, backing);
 	add_slot(FRESH_SLOT, FRESH_ADDR, fresh_pages, VM_MEM_SRC_ANONYMOUS);
-	add_slot(COUNTS_SLOT, COUNTS_ADDR, 1, VM_MEM_SRC_ANONYMOUS);
+	add_slot(STATS_SLOT, STATS_ADDR, nr_vcpus, VM_MEM_SRC_ANONYMOUS);
 	object = addr_gpa2hva(vm, OBJECT_ADDR);
 	fresh = addr_gpa2hva(vm, FRESH_ADDR);
-	counts = addr_gpa2hva(vm, COUNTS_ADDR);
+	stats_pages = addr_gpa2hva(vm, STATS_ADDR);
 	region = memslot2region(vm, OBJECT_SLOT)->region;
 	emptied = 0;
 
@@ -406,6 +528,7 @@ static void run_mode(enum log_mode mode)
 		pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]);
 	}
 
+	start_clock();
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		if (ops[i].mode != mode || (only && !strstr(only, ops[i].name)))
 			continue;
@@ -431,7 +554,7 @@ static void help(const char *name)
 
 	printf("usage: %s [-hl] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type]\n"
 	       "       [-o operations]\n"
-	       " -b: memory that something is done to (default: 64M)\n"
+	       " -b: memory that something is done to (default: 64M; in rings at most 252M)\n"
 	       " -f: memory that vCPUs fault on (default: 256M)\n"
 	       " -v: vCPUs, 1 to %d (default: %d)\n"
 	       " -n: how often each operation is done (default: %d)\n"
@@ -442,6 +565,8 @@ static void help(const char *name)
 		printf("     %s\n", ops[i].name);
 	backing_src_help("-s");
 	printf("prints: progress,operation,runs,nanoseconds,pages touched,pages a second\n"
+	       "        latency,operation,nanoseconds that 50%%, 90%%, 99%%, 99.9%% and all of\n"
+	       "                the touches did not exceed\n"
 	       "        lock,operation,write|read,times taken,longest hold,all holds,\n"
 	       "             times waited,longest wait,all waits (in microseconds)\n");
 	exit(KSFT_FAIL);
@@ -482,13 +607,13 @@ int main(int argc, char **argv)
 	}
 
 	page_size = getpagesize();
-	object_pages = object_size / page_size;
+	all_pages = object_size / page_size;
 	fresh_pages = fresh_size / page_size;
-	TEST_ASSERT(object_pages >= NR_SINGLE && object_pages < RING_ENTRIES,
-		    "%u to %u pages to do something to", NR_SINGLE, RING_ENTRIES - 1);
+	TEST_ASSERT(sizeof(struct vcpu_stats) <= page_size, "Pages are too small");
+	TEST_ASSERT(all_pages >= NR_SINGLE, "At least %u pages to do something to", NR_SINGLE);
 	TEST_ASSERT(object_size <= FRESH_ADDR - OBJECT_ADDR, "At most 5G");
-	dirty = bitmap_zalloc(object_pages);
-	idle_words = calloc(object_pages, sizeof(*idle_words));
+	dirty = bitmap_zalloc(all_pages);
+	idle_words = calloc(all_pages, sizeof(*idle_words));
 	TEST_ASSERT(dirty && idle_words, "out of memory");
 	idle_fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY);
