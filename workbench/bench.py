@@ -183,6 +183,10 @@ def tables(target, found, counted):
            list(_rows(found, lambda c: c.span.work, lambda c: c.span.work)))
     yield ("faults that it handled", list(_counts(found, {"faults": lambda s: s.handled})))
     yield ("rwlocks taken", list(_counts(found, {"for write": lambda s: s.taken("write"), "for read": lambda s: s.taken("read")})))
+    yield ("instructions in the longest hold of an rwlock",
+           list(_counts(found, {"for write": lambda s: s.longest["write"], "for read": lambda s: s.longest["read"]})))
+    yield ("instructions in all holds of rwlocks",
+           list(_counts(found, {"for write": lambda s: s.held["write"], "for read": lambda s: s.held["read"]})))
     yield ("TLB invalidations" if target.arch == "arm64" else "flushes of vCPUs' TLBs",
            list(_counts(found, {"times": lambda s: sum(s.tlb.values())})))
 
@@ -198,6 +202,8 @@ def flat(target, found):
                 values |= {"faults": span.handled, "instructions in fault handler": span.handler,
                            "instructions for memslot or VM": span.work}
                 values |= {f"lock for {how} by {who}": n for (how, who), n in sorted(span.locks.items())}
+                values |= {f"longest hold for {how}": n for how, n in sorted(span.longest.items())}
+                values |= {f"all holds for {how}": n for how, n in sorted(span.held.items())}
                 values |= {f"TLB: {kind}": n for kind, n in sorted(span.tlb.items())}
                 values |= {f"TLB of stage 1: {kind}": n for kind, n in sorted(span.stage1.items())}
                 values |= {f"cache: {kind}": n for kind, n in sorted(span.caches.items())}

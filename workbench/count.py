@@ -20,6 +20,9 @@ HANDLER = {"x86": "kvm_mmu_page_fault", "arm64": "kvm_handle_guest_abort"}
 WORK = ("kvm_arch_commit_memory_region", "kvm_arch_flush_shadow_memslot", "kvm_arch_flush_shadow_all",
         "kvm_arch_destroy_vm")
 LOCKS = {"_raw_read_lock": "read", "_raw_write_lock": "write"}
+UNLOCKS = {name: name.replace("_lock", "_unlock") for name in LOCKS}
+# Who drops and takes them for KVM.
+YIELDS = {"__cond_resched_rwlock_read", "__cond_resched_rwlock_write"}
 # x86 asks vCPUs to flush: what does so for whoever wants it.
 REQUEST, ASKS = "kvm_make_all_cpus_request", re.compile(r"kvm_flush_remote_tlbs\w*|kvm_arch_flush_remote_tlbs\w*")
 
@@ -48,6 +51,8 @@ class Span:
     handler: int = 0            # instructions in it
     work: int = 0               # instructions in WORK
     locks: Counter = field(default_factory=Counter)     # (read or write, who takes it) to times
+    held: Counter = field(default_factory=Counter)      # read or write to instructions with it held
+    longest: Counter = field(default_factory=Counter)   # and in the longest hold
     tlb: Counter = field(default_factory=Counter)       # kind of TLB invalidation of guests to times
     stage1: Counter = field(default_factory=Counter)    # kind of other TLB invalidation to times
     caches: Counter = field(default_factory=Counter)    # kind of cache maintenance to times
@@ -96,11 +101,13 @@ def options(target, symbols):
                    path.with_suffix(".log"), what="building QEMU's plugin")
         new.rename(path)
     wanted = [HANDLER[target.arch], *WORK, *LOCKS, *[REQUEST] * (target.arch == "x86")]
-    lost = [name for name in wanted if name not in symbols.by_name]
+    lost = [name for name in [*wanted, *UNLOCKS.values()] if name not in symbols.by_name]
     if lost:
         die(f"the kernel has no function {', '.join(lost)}: see workbench/count.py")
     return ["-plugin", ",".join([f"{path},arch={target.arch},out={RESULT}"]
-                                + [f"function={symbols.by_name[name]:x}" for name in wanted])]
+                                + [f"function={symbols.by_name[name]:x}" for name in wanted]
+                                + [f"{what}={symbols.by_name[name]:x}" for pair in UNLOCKS.items()
+                                   for what, name in zip(("lock", "unlock"), pair)])]
 
 
 def spans(lines, target, symbols):
@@ -122,13 +129,18 @@ def spans(lines, target, symbols):
                 span.caches[name] += times
             continue
         name, site = symbols.at(int(numbers[0], 16)), symbols.at(int(numbers[1], 16) - 1)
-        times, instructions = int(numbers[2]), int(numbers[3])
-        if name == HANDLER[target.arch]:
+        times, instructions = int(numbers[2]), int(numbers[3])     # or all of the instructions, and the longest hold
+        own = site in symbols.own or site in YIELDS
+        if kind == "held":
+            if own:
+                span.held[LOCKS[name]] += times
+                span.longest[LOCKS[name]] = max(span.longest[LOCKS[name]], instructions)
+        elif name == HANDLER[target.arch]:
             span.handled += times
             span.handler += instructions
         elif name in WORK:
             span.work += instructions
-        elif name in LOCKS and site in symbols.own:
+        elif name in LOCKS and own:
             span.locks[LOCKS[name], site] += times
         elif name == REQUEST and ASKS.fullmatch(site):
             span.tlb[site] += times

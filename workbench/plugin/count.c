@@ -1,13 +1,15 @@
 /*
  * A plugin of QEMU (TCG) that counts what a guest with one CPU executes between
  * two marks (mark_begin() in tdp_mmu_cost.c): instructions, those inside of some
- * functions, calls of functions by call site, and TLB and cache maintenance.
+ * functions, calls of functions by call site, those between the return of a function
+ * that locks and the call of one that unlocks, and TLB and cache maintenance.
  *
- *	-plugin count.so,arch=arm64,out=FILE[,function=ADDR...]
+ *	-plugin count.so,arch=arm64,out=FILE[,function=ADDR...][,lock=ADDR,unlock=ADDR...]
  *
  * It writes, for each pair of marks:
  *	span INSTRUCTIONS
  *	call FUNCTION RETURN CALLS INSTRUCTIONS	(addresses; with what it calls)
+ *	held FUNCTION RETURN INSTRUCTIONS LONGEST	(of the one that locks)
  *	op OPCODE TIMES				(arm64: TLBI, DC, IC)
  *
  * What is counted are instructions that were begun: one that faults counts again
@@ -53,15 +55,27 @@ struct insn {
 	bool call;
 	bool first;		/* in its block: what follows a call always is */
 	bool function;		/* one of those that are counted starts here */
+	int8_t unlock;		/* the one that unlocks this of the locks starts here, or -1 */
 };
 
 #define MAX_FUNCTIONS	64
 #define MAX_DEPTH	32
 #define MAX_ENTRIES	4096
 #define NO_ENTRY	-1
+#define MAX_LOCKS	8
+#define MAX_HOLDS	16
 
 static uint64_t functions[MAX_FUNCTIONS];
 static int nr_functions;
+static uint64_t locks[MAX_LOCKS], unlocks[MAX_LOCKS];
+static int nr_locks, nr_unlocks;
+
+/* Locks that are held, the last one on top; who holds one does not sleep. */
+static struct hold {
+	int lock, entry;	/* of the function that locked */
+	uint64_t from;
+} holds[MAX_HOLDS];
+static int nr_holds;
 
 /*
  * Calls that have not returned, the last one on top: on x86 functions are also
@@ -79,6 +93,7 @@ static int depth;
 static struct entry {
 	uint64_t pc, site;	/* function and where it returns to; opcode and 0 */
 	uint64_t times, instructions;
+	uint64_t held, longest;
 	bool op;
 } entries[MAX_ENTRIES];
 static int nr_entries;
@@ -112,6 +127,7 @@ static void begin(void)
 	measuring = true;
 	nr_entries = 0;
 	depth = 0;
+	nr_holds = 0;
 	span_from = executed;
 }
 
@@ -130,6 +146,9 @@ static void end(void)
 		else
 			fprintf(out, "call %" PRIx64 " %" PRIx64 " %" PRIu64 " %" PRIu64 "\n", e->pc, e->site,
 				e->times, e->instructions);
+		if (e->held)
+			fprintf(out, "held %" PRIx64 " %" PRIx64 " %" PRIu64 " %" PRIu64 "\n", e->pc, e->site,
+				e->held, e->longest);
 	}
 	fflush(out);
 }
@@ -140,6 +159,37 @@ static void push(uint64_t ret)
 	if (depth == MAX_DEPTH)
 		memmove(stack, stack + 1, --depth * sizeof(*stack));
 	stack[depth++] = (struct frame) { ret, NO_ENTRY, 0 };
+}
+
+static void locked(int entry)
+{
+	int lock;
+
+	for (lock = 0; lock < nr_locks; lock++) {
+		if (locks[lock] == entries[entry].pc && nr_holds < MAX_HOLDS)
+			holds[nr_holds++] = (struct hold) { lock, entry, executed - 1 };
+	}
+}
+
+static void unlocked(int lock)
+{
+	struct entry *e;
+	uint64_t held;
+	int i;
+
+	for (i = nr_holds - 1; i >= 0; i--) {
+		if (holds[i].lock == lock)
+			break;
+	}
+	/* Or it was locked before the mark. */
+	if (i < 0)
+		return;
+	e = &entries[holds[i].entry];
+	held = executed - 1 - holds[i].from;
+	e->held += held;
+	if (e->longest < held)
+		e->longest = held;
+	memmove(holds + i, holds + i + 1, (--nr_holds - i) * sizeof(*holds));
 }
 
 static void leave(uint64_t pc)
@@ -154,8 +204,10 @@ static void leave(uint64_t pc)
 		return;
 	/* A function can have gone on in another by a jump: all return there. */
 	for (; i >= 0 && stack[i].ret == pc; i--) {
-		if (stack[i].entry != NO_ENTRY)
+		if (stack[i].entry != NO_ENTRY) {
 			entries[stack[i].entry].instructions += executed - 1 - stack[i].from;
+			locked(stack[i].entry);
+		}
 		depth = i;
 	}
 }
@@ -195,6 +247,8 @@ static void exec(unsigned int cpu, void *data)
 			leave(insn->pc);
 		if (insn->function)
 			enter(insn);
+		if (insn->unlock >= 0)
+			unlocked(insn->unlock);
 		if (insn->opcode)
 			entries[find_entry(true, insn->opcode, 0)].times++;
 		if (insn->call)
@@ -251,6 +305,11 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 			if (functions[f] == insn->pc)
 				insn->function = true;
 		}
+		insn->unlock = -1;
+		for (f = 0; f < nr_unlocks; f++) {
+			if (unlocks[f] == insn->pc)
+				insn->unlock = f;
+		}
 		if (arm64) {
 			memcpy(&word, qemu_plugin_insn_data(from), sizeof(word));
 			decode_arm64(insn, word);
@@ -280,10 +339,18 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *in
 			if (nr_functions == MAX_FUNCTIONS)
 				die("too many functions");
 			functions[nr_functions++] = strtoull(value, NULL, 16);
+		} else if (!strcmp(argv[i], "lock") || !strcmp(argv[i], "unlock")) {
+			int *nr = argv[i][0] == 'l' ? &nr_locks : &nr_unlocks;
+
+			if (*nr == MAX_LOCKS)
+				die("too many locks");
+			(argv[i][0] == 'l' ? locks : unlocks)[(*nr)++] = strtoull(value, NULL, 16);
 		} else {
-			die("arguments are arch, out and function");
+			die("arguments are arch, out, function, lock and unlock");
 		}
 	}
+	if (nr_locks != nr_unlocks)
+		die("each lock needs its unlock");
 	if (!out)
 		die("out=FILE is missing, or cannot be written");
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
