@@ -18,6 +18,8 @@ SIZE_QEMU = 64
 # What page tables are measured for, in MiB.
 MEMORY = {"ept": 64}
 MEMORY_QEMU = 1024
+# A page of 1 GiB, where the emulator has memory for one.
+HUGETLB = "hugepagesz=1G hugepages=1"
 COST = re.compile(r"cost,([^,]+),(.+),(\w+),(\d+),(\d+)$")
 
 
@@ -75,12 +77,13 @@ def measure(target, kernel, src, selftests, test, counted):
     image = build.kernel(tree, target)
     symbols = count.Symbols(build.system_map(tree, target), f"{target.cross}nm") if counted else None
     more = count.options(target, symbols) if counted else []
+    cmdline = " ".join(filter(None, (kernel.cmdline, HUGETLB if boot.qemu(target) else "")))
     key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
-                        test.title, kernel.cmdline, *more)
+                        test.title, cmdline, *more)
     path = CACHE / "bench" / f"{target.name}-{kernel.name}-{key}.txt"
     if not path.exists():
         say(f"{target.name}: the {kernel.name} kernel, {test.title}")
-        result = boot.boot(target, image, selftests, [test], cmdline=kernel.cmdline, exact=True, more=more)
+        result = boot.boot(target, image, selftests, [test], cmdline=cmdline, exact=True, more=more)
         lines = [line for line in result.results[0].output if COST.match(line)]
         if not result.ok or not lines:
             no_result(target, kernel.name, test, result)

@@ -42,6 +42,8 @@ static void test_geometry(void)
 		CHECK(tdp_fmt_leaf_allowed(fmt, level) ==
 		      model_leaf_allowed(level));
 		CHECK(tdp_span(fmt, level) == model_span(level));
+		CHECK(level == root || tdp_fmt_nr_entries(fmt, level) ==
+		      tdp_span(fmt, level + 1) / tdp_span(fmt, level));
 		CHECK(tdp_index(fmt, end - 1, level) ==
 		      (end - 1) / model_span(level) %
 		      (1u << model_nr_bits(level)));

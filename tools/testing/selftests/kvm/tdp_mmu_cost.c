@@ -11,15 +11,20 @@
  * With -m instead what KVM's page tables take: "bytes,when,what,bytes".
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <linux/arm-smccc.h>
 #include <linux/bitmap.h>
+#include <linux/mman.h>
 #include <linux/sizes.h>
+#include <linux/userfaultfd.h>
 
 #include "kvm_util.h"
 #include "processor.h"
@@ -315,6 +320,85 @@ static void create_vm(bool eager)
 	virt_map(vm, GVA, GPA, npages);
 }
 
+/* All of it is mapped before a vCPU asks for it. */
+static void pre_fault(uint64_t nr)
+{
+	struct kvm_pre_fault_memory range = { .gpa = GPA, .size = bytes };
+	int r;
+
+	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
+		return;
+
+	set_slot(0, 0);
+	set_slot(bytes, 0);
+	/*
+	 * A vCPU gives up the roots that went with a memslot when it runs.  Until
+	 * then x86 (6.12) retries to pre-fault for ever.
+	 */
+	set_guest(OP_EXITS, 1, 1);
+	run_guest();
+
+	begin();
+	do {
+		r = __vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &range);
+	} while (range.size && (!r || errno == EINTR || errno == EAGAIN));
+	end("pre-fault", "fault", nr);
+	TEST_ASSERT(!range.size, KVM_IOCTL_ERROR(KVM_PRE_FAULT_MEMORY, r));
+}
+
+static void *serve_userfaults(void *arg)
+{
+	struct uffdio_copy copy = { .len = SZ_4K };
+	struct uffd_msg msg;
+	int r, fd = *(int *)arg;
+	uint64_t served = 0;
+	void *page;
+
+	page = aligned_alloc(SZ_4K, SZ_4K);
+	TEST_ASSERT(page, "out of memory");
+	memset(page, 1, SZ_4K);
+	copy.src = (uintptr_t)page;
+	while (served < npages) {
+		TEST_ASSERT_EQ(read(fd, &msg, sizeof(msg)), sizeof(msg));
+		copy.dst = msg.arg.pagefault.address & ~(SZ_4K - 1ull);
+		copy.copy = 0;
+		r = ioctl(fd, UFFDIO_COPY, &copy);
+		/* A page can be asked for more than once. */
+		TEST_ASSERT(!r || errno == EEXIST, "UFFDIO_COPY: errno %i", errno);
+		served += !r;
+	}
+	free(page);
+	return NULL;
+}
+
+/* As after a post-copy migration: what the guest wants comes from elsewhere. */
+static void userfaults(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)mem, .len = bytes },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	pthread_t thread;
+	int fd;
+
+	fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (fd < 0) {
+		printf("# no userfaultfd: demand paging by it is not measured\n");
+		return;
+	}
+	TEST_ASSERT(!ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
+	madvise(mem, bytes, MADV_DONTNEED);
+	TEST_ASSERT(!ioctl(fd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER");
+	pthread_create(&thread, NULL, serve_userfaults, &fd);
+
+	measure_touch("userfaultfd by write", "page", npages, OP_WRITE, SZ_4K);
+
+	pthread_join(thread, NULL);
+	TEST_ASSERT(!ioctl(fd, UFFDIO_UNREGISTER, &reg.range), "UFFDIO_UNREGISTER");
+	close(fd);
+}
+
 static void run(const char *name, bool huge, bool eager)
 {
 	uint64_t i, n = huge ? bytes / SZ_2M : npages;
@@ -346,7 +430,9 @@ static void run(const char *name, bool huge, bool eager)
 		begin();
 		set_slot(0, 0);
 		end("slot deletion", "page", npages);
+		begin();
 		set_slot(bytes, 0);
+		end("slot addition", "slot", 1);
 		if (i)
 			touch(OP_WRITE, SZ_4K);
 		else
@@ -356,6 +442,7 @@ static void run(const char *name, bool huge, bool eager)
 	set_slot(0, 0);
 	set_slot(bytes, 0);
 	measure_touch("refault by read", "fault", n, OP_READ, SZ_4K);
+	pre_fault(n);
 	touch(OP_WRITE, SZ_4K);
 
 	age();
@@ -376,6 +463,8 @@ static void run(const char *name, bool huge, bool eager)
 	begin();
 	madvise(mem, bytes, MADV_DONTNEED);
 	end("unmap all", "page", npages);
+	if (!huge)
+		userfaults();
 	memset(mem, 1, bytes);
 	touch(OP_WRITE, SZ_4K);
 
@@ -385,6 +474,51 @@ static void run(const char *name, bool huge, bool eager)
 	end("teardown", "page", npages);
 
 	munmap(all, bytes + SZ_2M);
+}
+
+/* One page of 1 GiB, of which a page of 4K is touched now and then. */
+static void run_1g(const char *name, bool eager)
+{
+	uint64_t all_bytes = bytes, all_npages = npages;
+	int i;
+
+	memory = name;
+	bytes = SZ_1G;
+	npages = bytes / SZ_4K;
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB, -1, 0);
+	if (mem == MAP_FAILED) {
+		printf("# no free page of 1 GiB: %s is not measured\n", name);
+		goto out;
+	}
+	memset(mem, 1, bytes);
+	create_vm(eager);
+	set_slot(bytes, 0);
+	measure_touch("populate by write", "fault", 1, OP_WRITE, SZ_1G);
+	for (i = 0; i < CYCLES; i++) {
+		begin();
+		set_slot(0, 0);
+		end("slot deletion", "page", npages);
+		set_slot(bytes, 0);
+		measure_touch("refault by write", "fault", 1, OP_WRITE, SZ_1G);
+	}
+	for (i = 0; i < CYCLES; i++) {
+		start_log();
+		measure_touch("first write to 1G", "fault", 1, OP_WRITE, SZ_1G);
+		measure_touch("read of each 2M after it", "page", SZ_1G / SZ_2M,
+			      OP_READ, SZ_2M);
+		stop_log();
+		measure_touch("read of each 2M after log stop", "page",
+			      SZ_1G / SZ_2M, OP_READ, SZ_2M);
+	}
+	touch(OP_WRITE, SZ_2M);
+	begin();
+	kvm_vm_release(vm);
+	end("teardown", "page", npages);
+	munmap(mem, bytes);
+out:
+	bytes = all_bytes;
+	npages = all_npages;
 }
 
 /* Of all VMs: there should be no other, or one that does nothing. */
@@ -498,8 +632,10 @@ int main(int argc, char *argv[])
 
 	run("4K", false, false);
 	run("2M", true, true);
+	run_1g("1G", true);
 #ifdef __aarch64__
 	run("2M lazy", true, false);
+	run_1g("1G lazy", false);
 #endif
 
 	for (i = 0; i < nr_costs; i++)
