@@ -37,7 +37,7 @@
 #define MAX_VCPUS	8
 #define NR_SINGLE	256
 #define RING_ENTRIES	65536
-/* More are in the ring of a vCPU before it has to be emptied. */
+/* Fewer than fill a vCPU's ring up to its soft limit, 64960 on x86. */
 #define RING_PAGES	64512
 
 #define LOCK_STAT	"/proc/lock_stat"
@@ -55,11 +55,14 @@ struct lock_stat {
 #define SUB_BITS	3
 #define NR_BUCKETS	((64 - SUB_BITS + 1) << SUB_BITS)
 
-/* What a vCPU tells: one page of memory for each. */
+/* Between a vCPU and the test: one page of memory for each. */
 struct vcpu_stats {
 	uint64_t touched;
-	uint64_t clock;
-	uint32_t took[NR_BUCKETS];
+	/* Set by the test: there is no more memory that it has not been to. */
+	uint64_t limit;
+	/* Set by the test: touches that begin now are counted in took. */
+	uint64_t counting;
+	uint64_t took[NR_BUCKETS];
 };
 
 static enum vm_mem_backing_src_type backing = DEFAULT_VM_MEM_SRC;
@@ -72,9 +75,6 @@ static struct kvm_vm *vm;
 static struct kvm_vcpu *populator;
 static char *object, *fresh;
 static char *stats_pages;
-static uint64_t clock_start;
-static struct timespec clock_started;
-static uint64_t emptied;
 static unsigned long *dirty;
 static struct kvm_userspace_memory_region2 region;
 
@@ -101,29 +101,36 @@ static unsigned int bucket_of(uint64_t value)
 	return (shift << SUB_BITS) + (value >> shift);
 }
 
-static uint64_t bucket_end(unsigned int bucket)
+/* The largest value of a bucket. */
+static uint64_t bucket_last(unsigned int bucket)
 {
-	unsigned int shift;
+	unsigned int shift = bucket >> SUB_BITS;
 
-	if (bucket < 1 << SUB_BITS)
-		return bucket + 1;
-	shift = (bucket >> SUB_BITS) - 1;
-	return (uint64_t)((bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS) + 1) << shift;
+	if (!shift)
+		return bucket;
+	bucket = (bucket & ((1 << SUB_BITS) - 1)) + (1 << SUB_BITS);
+	return ((uint64_t)(bucket + 1) << (shift - 1)) - 1;
 }
 
 static void guest_code(uint64_t id, uint64_t first, uint64_t nr)
 {
 	struct vcpu_stats *stats = (void *)(STATS_ADDR + id * guest_page_size);
-	uint64_t count, start, end;
+	uint64_t count = 0, counting, start, end;
 
-	for (count = 0; !READ_ONCE(guest_stop); count++) {
+	while (!READ_ONCE(guest_stop)) {
+		if (count == READ_ONCE(stats->limit)) {
+			cpu_relax();
+			continue;
+		}
+		counting = READ_ONCE(stats->counting);
 		start = guest_clock();
 		WRITE_ONCE(*(uint64_t *)(FRESH_ADDR + (first + count % nr) *
 					 guest_page_size), count);
 		end = guest_clock();
-		stats->took[bucket_of(end - start)]++;
-		WRITE_ONCE(stats->clock, end);
-		WRITE_ONCE(stats->touched, count + 1);
+		if (counting)
+			stats->took[bucket_of(end - start)]++;
+		/* After took; the test reads it first. */
+		smp_store_release(&stats->touched, ++count);
 	}
 	GUEST_DONE();
 }
@@ -174,37 +181,43 @@ static uint64_t touched(void)
 	return sum;
 }
 
-/* By how much the guest's clock goes on in a nanosecond. */
-static double clock_rate(void)
+/* Has every vCPU done with the touch that it was at? */
+static void wait_for_touches(void)
 {
-	return (double)(READ_ONCE(stats_of(0)->clock) - clock_start) /
-	       timespec_to_ns(timespec_elapsed(clock_started));
+	uint64_t from;
+	int i;
+
+	for (i = 0; i < nr_vcpus; i++) {
+		from = READ_ONCE(stats_of(i)->touched);
+		/* Before took is read. */
+		while (smp_load_acquire(&stats_of(i)->touched) == from &&
+		       from != READ_ONCE(stats_of(i)->limit))
+			sched_yield();
+	}
 }
 
-static void start_clock(void)
+static void count_touches(bool counting)
 {
-	while (!READ_ONCE(stats_of(0)->clock))
-		sched_yield();
-	clock_gettime(CLOCK_MONOTONIC, &clock_started);
-	clock_start = READ_ONCE(stats_of(0)->clock);
-	/* Long beside what is read late. */
-	usleep(50000);
-}
-
-/* Adds, or takes away, how long all touches took until now. */
-static void add_latencies(int64_t *took, int sign)
-{
-	int i, bucket;
+	int i;
 
 	for (i = 0; i < nr_vcpus; i++)
-		for (bucket = 0; bucket < NR_BUCKETS; bucket++)
-			took[bucket] += sign * (int64_t)READ_ONCE(stats_of(i)->took[bucket]);
+		WRITE_ONCE(stats_of(i)->counting, counting);
+}
+
+/* Of the guest, in kHz. */
+static double clock_khz(void)
+{
+#ifdef __aarch64__
+	return timer_get_cntfrq() / 1000.0;
+#else
+	return __vcpu_ioctl(populator, KVM_GET_TSC_KHZ, NULL);
+#endif
 }
 
 /* Return: by the guest's clock, what such a share of the touches did not exceed. */
-static uint64_t percentile(const int64_t *took, double share)
+static uint64_t percentile(const uint64_t *took, double share)
 {
-	int64_t all = 0, sum = 0;
+	uint64_t all = 0, sum = 0;
 	int bucket;
 
 	for (bucket = 0; bucket < NR_BUCKETS; bucket++)
@@ -214,28 +227,59 @@ static uint64_t percentile(const int64_t *took, double share)
 		if (sum && sum >= all * share)
 			break;
 	}
-	return bucket_end(bucket);
+	return bucket_last(bucket);
 }
 
-static void print_latencies(const char *name, const int64_t *took)
+/* Of what was counted since the last time. */
+static void print_latencies(const char *name)
 {
 	static const double shares[] = { 0.5, 0.9, 0.99, 0.999, 1 };
-	double rate = clock_rate();
-	int i;
+	uint64_t took[NR_BUCKETS] = {}, nr = 0;
+	int i, bucket;
 
+	for (i = 0; i < nr_vcpus; i++) {
+		for (bucket = 0; bucket < NR_BUCKETS; bucket++) {
+			nr += stats_of(i)->took[bucket];
+			took[bucket] += stats_of(i)->took[bucket];
+		}
+		memset(stats_of(i)->took, 0, sizeof(took));
+	}
+	if (!nr) {
+		printf("# %s: no touch began meanwhile\n", name);
+		return;
+	}
 	printf("latency,%s", name);
 	for (i = 0; i < ARRAY_SIZE(shares); i++)
-		printf(",%.0f", percentile(took, shares[i]) / rate);
+		printf(",%.0f", percentile(took, shares[i]) * 1e6 / clock_khz());
 	printf("\n");
 }
 
 /* vCPUs must not come to the end of what they have not been to. */
 static void refresh(void)
 {
-	if (touched() - emptied < fresh_pages / 4)
+	uint64_t share = fresh_pages / nr_vcpus, limits[MAX_VCPUS];
+	bool enough = true;
+	int i;
+
+	for (i = 0; i < nr_vcpus; i++) {
+		limits[i] = READ_ONCE(stats_of(i)->touched) + share;
+		enough &= READ_ONCE(stats_of(i)->limit) + share / 4 >= limits[i];
+	}
+	if (enough)
 		return;
 	madvise(fresh, fresh_pages * page_size, MADV_DONTNEED);
-	emptied = touched();
+	for (i = 0; i < nr_vcpus; i++)
+		WRITE_ONCE(stats_of(i)->limit, limits[i]);
+}
+
+static bool exhausted(void)
+{
+	int i;
+
+	for (i = 0; i < nr_vcpus; i++)
+		if (READ_ONCE(stats_of(i)->touched) == READ_ONCE(stats_of(i)->limit))
+			return true;
+	return false;
 }
 
 static void set_flags(uint32_t flags)
@@ -443,37 +487,36 @@ static void lock_stat_add(struct lock_stat *stats)
 static void measure(const struct op *op)
 {
 	struct lock_stat stats[NR_LOCK_MODES] = {};
-	int64_t took[NR_BUCKETS] = {};
 	uint64_t from, sum = 0, ns = 0;
 	struct timespec start;
-	int i;
+	int i, nr_exhausted = 0;
 
 	for (i = 0; i < runs; i++) {
 		op->before();
-		/* There is something for the vCPUs to fault on. */
+		/* There is something for the vCPUs to fault on, and they do. */
 		refresh();
-		/* They may have waited. */
-		for (from = touched(); touched() < from + 4;)
-			sched_yield();
+		wait_for_touches();
 
 		if (lock_stats)
 			lock_stat_reset();
-		add_latencies(took, -1);
+		count_touches(true);
 		from = touched();
 		clock_gettime(CLOCK_MONOTONIC, &start);
 		op->run();
 		ns += timespec_to_ns(timespec_elapsed(start));
 		sum += touched() - from;
-		/* With a touch that began in between and goes on. */
-		for (from = touched(); touched() < from + nr_vcpus + 1;)
-			sched_yield();
-		add_latencies(took, 1);
+		count_touches(false);
+		nr_exhausted += exhausted();
+		/* What began meanwhile is to be counted, too. */
+		wait_for_touches();
 		if (lock_stats)
 			lock_stat_add(stats);
 	}
 	printf("progress,%s,%d,%lu,%lu,%.0f\n", op->name, runs, ns, sum,
 	       sum * 1e9 / ns);
-	print_latencies(op->name, took);
+	print_latencies(op->name);
+	if (nr_exhausted)
+		printf("exhausted,%s,%d\n", op->name, nr_exhausted);
 	for (i = 0; lock_stats && i < NR_LOCK_MODES; i++)
 		printf("lock,%s,%s,%lu,%.2f,%.2f,%lu,%.2f,%.2f\n", op->name,
 		       i == READ ? "read" : "write", stats[i].taken,
@@ -514,7 +557,8 @@ static void run_mode(enum log_mode mode)
 	fresh = addr_gpa2hva(vm, FRESH_ADDR);
 	stats_pages = addr_gpa2hva(vm, STATS_ADDR);
 	region = memslot2region(vm, OBJECT_SLOT)->region;
-	emptied = 0;
+	for (i = 0; i < nr_vcpus; i++)
+		stats_of(i)->limit = share;
 
 	guest_stop = false;
 	guest_object_pages = object_pages;
@@ -528,7 +572,6 @@ static void run_mode(enum log_mode mode)
 		pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]);
 	}
 
-	start_clock();
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		if (ops[i].mode != mode || (only && !strstr(only, ops[i].name)))
 			continue;
@@ -554,19 +597,21 @@ static void help(const char *name)
 
 	printf("usage: %s [-hl] [-b bytes] [-f bytes] [-v vcpus] [-n runs] [-s type]\n"
 	       "       [-o operations]\n"
-	       " -b: memory that something is done to (default: 64M; in rings at most 252M)\n"
+	       " -b: memory that something is done to (default: 64M; for rings no\n"
+	       "     more than %d pages of it)\n"
 	       " -f: memory that vCPUs fault on (default: 256M)\n"
 	       " -v: vCPUs, 1 to %d (default: %d)\n"
 	       " -n: how often each operation is done (default: %d)\n"
 	       " -l: print the mmu_lock's part of " LOCK_STAT ", too\n"
 	       " -o: only these, with commas:\n",
-	       name, MAX_VCPUS, nr_vcpus, runs);
+	       name, RING_PAGES, MAX_VCPUS, nr_vcpus, runs);
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
 		printf("     %s\n", ops[i].name);
 	backing_src_help("-s");
 	printf("prints: progress,operation,runs,nanoseconds,pages touched,pages a second\n"
 	       "        latency,operation,nanoseconds that 50%%, 90%%, 99%%, 99.9%% and all of\n"
 	       "                the touches did not exceed\n"
+	       "        exhausted,operation,runs at whose end vCPUs had nothing left to fault on\n"
 	       "        lock,operation,write|read,times taken,longest hold,all holds,\n"
 	       "             times waited,longest wait,all waits (in microseconds)\n");
 	exit(KSFT_FAIL);
