@@ -48,6 +48,7 @@ class Found:
     rates: dict
     holds: dict
     latencies: dict     # of touches: nanoseconds for each of SHARES
+    exhausted: dict     # runs at whose end the vCPUs had no fresh memory left
 
 
 # How many touches, of a hundred, took no longer than what is printed.
@@ -55,12 +56,14 @@ SHARES = ("50", "90", "99", "99.9", "100")
 
 
 def parse(lines):
-    found = Found({}, {}, {})
+    found = Found({}, {}, {}, {})
     for fields in (line.split(",") for line in lines):
         if fields[0] == "progress" and len(fields) == 6:
             found.rates[fields[1]] = float(fields[5])
         elif fields[0] == "latency" and len(fields) == 2 + len(SHARES):
             found.latencies[fields[1]] = dict(zip(SHARES, map(float, fields[2:])))
+        elif fields[0] == "exhausted":
+            found.exhausted[fields[1]] = int(fields[2])
         elif fields[0] == "lock" and len(fields) == 9:
             taken, longest, total, waited, longest_wait, total_wait = map(float, fields[3:])
             found.holds[fields[1], fields[2]] = Hold(int(taken), longest, total, int(waited), longest_wait, total_wait)
@@ -79,14 +82,17 @@ def measure(src, target, kernel, test, variant="", exact=False, turn=0):
         if path.exists():
             break
         result = boot.boot(target, image, selftests, [test], variant, exact=exact, thread=THREAD)
-        lines = [line for line in result.results[0].output if line.startswith(("progress,", "latency,", "lock,"))]
+        lines = [line for line in result.results[0].output if line.startswith(("progress,", "latency,", "exhausted,", "lock,"))]
         if result.ok and lines:
             write_atomic(path, "\n".join(lines) + "\n")
         elif exact or attempt + 1 == TRIES or target.name not in boot.TCG_THREAD or result.panicked or result.splats:
             bench.no_result(target, kernel, test, result)
         else:
             say(f"{target.name}: {kernel}: {result.trouble or 'the test failed'}; once more, as the emulator does that with threads")
-    return parse(path.read_text().splitlines())
+    found = parse(path.read_text().splitlines())
+    for op, times in found.exhausted.items():
+        say(f"{target.name}: {kernel}: {op}: in {times} runs the vCPUs had touched all of their memory before the end")
+    return found
 
 
 def _test(mib, fresh, memory, runs, more=""):

@@ -13,7 +13,9 @@
  *	op OPCODE TIMES				(arm64: TLBI, DC, IC)
  *
  * What is counted are instructions that were begun: one that faults counts again
- * when it is repeated.  Interrupts belong to the function that they interrupt.
+ * when it is repeated.  Interrupts belong to the function that they interrupt, and
+ * to the locks that are held.  Of two locks of a kind the one that was taken last is
+ * released first.
  *
  * Interface: the first version of that of QEMU, as 6 to 8 have it; what Debian
  * packages has no header.
@@ -166,8 +168,11 @@ static void locked(int entry)
 	int lock;
 
 	for (lock = 0; lock < nr_locks; lock++) {
-		if (locks[lock] == entries[entry].pc && nr_holds < MAX_HOLDS)
-			holds[nr_holds++] = (struct hold) { lock, entry, executed - 1 };
+		if (locks[lock] != entries[entry].pc)
+			continue;
+		if (nr_holds == MAX_HOLDS)
+			die("more locks are held than there is room for");
+		holds[nr_holds++] = (struct hold) { lock, entry, executed - 1 };
 	}
 }
 
@@ -303,6 +308,10 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		insn->first = !i;
 		for (f = 0; f < nr_functions; f++) {
 			if (functions[f] == insn->pc)
+				insn->function = true;
+		}
+		for (f = 0; f < nr_locks; f++) {
+			if (locks[f] == insn->pc)
 				insn->function = true;
 		}
 		insn->unlock = -1;

@@ -332,8 +332,8 @@ static void pre_fault(uint64_t nr)
 	set_slot(0, 0);
 	set_slot(bytes, 0);
 	/*
-	 * A vCPU gives up the roots that went with a memslot when it runs.  Until
-	 * then x86 (6.12) retries to pre-fault for ever.
+	 * A vCPU gives up the roots that went with a memslot when it runs.  Before
+	 * that older kernels retry to pre-fault for ever.
 	 */
 	set_guest(OP_EXITS, 1, 1);
 	run_guest();
