@@ -61,6 +61,7 @@ NPT = CORE + """
     dirty_log_test -M dirty-ring -i 3 -I 10
     dirty_log_copy_test
     dirty_log_copy_test -s anonymous_thp
+    dirty_ring_reset_test
     unmap_race_test
     unmap_race_test -v 2 -s anonymous_thp
     dirty_log_perf_test -b 16M -v 2 -s anonymous_thp -e
@@ -139,6 +140,7 @@ ARM64 = """
     kvm_page_table_test -m 0 -b 16M -v 2 -s anonymous_thp
     dirty_log_copy_test
     dirty_log_copy_test -s anonymous_thp
+    dirty_ring_reset_test
     unmap_race_test
     unmap_race_test -v 2 -s anonymous_thp
     dirty_log_perf_test -m 0 -b 16M -v 2
