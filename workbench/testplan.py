@@ -301,6 +301,23 @@ STRESS = CORE + """
 """
 
 
+# What changes memslots, logs, unmaps and ages at random, while vCPUs run: a round; and as many as an hour has on a debug kernel.
+RANDOM = """
+    dirty_log_test {mode} -M dirty-log -i 10 -I 10
+    dirty_log_test {mode} -M clear-log -i 10 -I 10
+    dirty_log_test {mode} -M dirty-ring -i 10 -I 10
+    dirty_log_copy_test -r 50
+    dirty_log_copy_test -r 50 -s anonymous_thp
+    dirty_ring_reset_test
+    unmap_race_test -r 50
+    unmap_race_test -r 50 -v 2 -s anonymous_thp
+    memslot_modification_stress_test {mode} -i 20 -v 2
+    access_tracking_perf_test {mode} -b 8M -v 2
+    access_tracking_perf_test {mode} -b 8M -v 2 -s anonymous_thp
+"""
+RANDOM_ROUNDS = 6
+
+
 # What logs, clears, ages, splits and recovers: with tdp_locks it is seen who does that under the write lock.
 LOCKS = """
     demand_paging_test -b 8M -v 2
@@ -402,6 +419,8 @@ LONG = (
     Boot("arm64-debug", "arm64", ARM64_STRESS, variant="debug", cmdline=ARM64_HUGETLB),
     Boot("arm64-kcsan", "arm64", ARM64_STRESS, variant="kcsan", cmdline=ARM64_HUGETLB),
     Boot("arm64-none", "arm64", ARM64_ALL.format(mode=0), variant="preempt-none", cmdline=ARM64_HUGETLB),
+    Boot("npt-random", "npt", RANDOM.format(mode="") * RANDOM_ROUNDS, variant="debug"),
+    Boot("arm64-random", "arm64", RANDOM.format(mode="-m 0") * RANDOM_ROUNDS, variant="debug"),
     Boot("npt-migrate", "npt", "", smp=migrate.CPUS["npt"], moves=MOVES),
     Boot("npt-locks", "npt", LOCKS, variant="lockdep", compare=True, locks=True),
     Boot("npt-locks-voluntary", "npt", LOCKS, variant="voluntary", locks=True),
