@@ -78,7 +78,6 @@ static inline void __tdp_iter_load(struct tdp_iter *iter, int level,
 	iter->old = tdp_pte_read(iter->ptep);
 }
 
-/* Stand on the entry for iter->next in any table, the root or one below. */
 static inline void tdp_iter_load(struct tdp_iter *iter, int level)
 {
 	__tdp_iter_load(iter, level,
@@ -158,7 +157,7 @@ static inline void tdp_iter_enter(struct tdp_iter *iter)
 	int level = iter->level - 1;
 
 	iter->table[level - 1] = tdp_pte_table(fmt, iter->old);
-	/* The table is no root: a number that is nearly always a constant. */
+	/* No root, so it spans what the entry does: nearly always a constant. */
 	__tdp_iter_load(iter, level, 1u << (tdp_fmt_level_shift(fmt, level + 1) -
 					    tdp_fmt_level_shift(fmt, level)));
 }

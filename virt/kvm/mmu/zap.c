@@ -93,10 +93,7 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	    tdp_fmt_leaf_allowed(fmt, 3))
 		level = 3;
 
-	/*
-	 * No table of level 1 is only partly in the range: level 2 is the lowest
-	 * to visit, where steps are cheap.
-	 */
+	/* Tables of level 1 lie in the range or do not touch it: enter none. */
 	if (!((start | end) & (tdp_span(fmt, 2) - 1)) &&
 	    tdp_fmt_root_level(fmt) >= 2)
 		min_level = 2;
