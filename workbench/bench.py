@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, common, count, plot, run, series, source
+from . import boot, build, count, plot, run, series, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
 from .targets import TARGETS
@@ -78,8 +78,7 @@ def measure(target, kernel, src, selftests, test, counted):
     symbols = count.Symbols(build.system_map(tree, target), f"{target.cross}nm") if counted else None
     more = count.options(target, symbols) if counted else []
     cmdline = " ".join(filter(None, (kernel.cmdline, HUGETLB if boot.qemu(target) else "")))
-    key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
-                        test.title, cmdline, *more)
+    key = boot.keys(image, selftests, [test], cmdline, *more)[test.title]
     path = CACHE / "bench" / f"{target.name}-{kernel.name}-{key}.txt"
     if not path.exists():
         say(f"{target.name}: the {kernel.name} kernel, {test.title}")

@@ -311,6 +311,12 @@ class Console:
             self.finish(TestResult(test.name, test.args, detail=f"not run: {reason}"))
 
 
+def keys(image, selftests, tests, *more):
+    """By title, a hash of all that the result of a test depends on, for who remembers results; more: what a boot was told."""
+    same = common.digest(image.read_bytes(), Path(__file__).read_bytes(), initramfs.INIT_SOURCE.read_bytes(), *more)
+    return {t.title: common.digest(same, (selftests / t.name).read_bytes(), t.title, str(t.timeout)) for t in tests}
+
+
 def _boot_dir(target, variant):
     """A directory for one boot, so that two never clash."""
     base = CACHE / "boot"

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bench, boot, build, common, initramfs, run, series, source
+from . import bench, boot, build, run, series, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
 from .targets import TARGETS
@@ -75,8 +75,7 @@ def measure(src, target, kernel, test, variant="", exact=False, turn=0):
     tree = src if kernel == "patched" else source.unpatched(src)
     image = build.kernel(tree, target, variant)
     selftests = build.selftests(src, target.arch)
-    key = common.digest(image.read_bytes(), (selftests / test.name).read_bytes(), Path(boot.__file__).read_bytes(),
-                        initramfs.INIT_SOURCE.read_bytes(), test.title, str(exact), boot.thread_of(target, THREAD), str(turn))
+    key = boot.keys(image, selftests, [test], str(exact), boot.thread_of(target, THREAD), str(turn))[test.title]
     path = CACHE / "bench" / f"{target.name}-{variant or 'progress'}-{kernel}-{key}.txt"
     for attempt in range(TRIES):
         if path.exists():
@@ -195,7 +194,10 @@ def progress(args, src, every):
 def run_rows(runs, value):
     """A row for each operation, of {kernel: [Found, ...]}."""
     for op in runs["unpatched"][0].rates:
-        yield {"operation": op, **run.medians({kernel: [value(one)[op] for one in found] for kernel, found in runs.items()})}
+        # An operation can end before a vCPU begins to touch anything.
+        values = {kernel: [value(one)[op] for one in found if op in value(one)] for kernel, found in runs.items()}
+        if all(values.values()):
+            yield {"operation": op, **run.medians(values)}
 
 
 def contention_cmd(args):

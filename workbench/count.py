@@ -100,8 +100,8 @@ def options(target, symbols):
         common.run([gcc, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden", "-o", new, SOURCE],
                    path.with_suffix(".log"), what="building QEMU's plugin")
         new.rename(path)
-    wanted = [HANDLER[target.arch], *WORK, *LOCKS, *[REQUEST] * (target.arch == "x86")]
-    lost = [name for name in [*wanted, *UNLOCKS.values()] if name not in symbols.by_name]
+    wanted = [HANDLER[target.arch], *WORK, *[REQUEST] * (target.arch == "x86")]
+    lost = [name for name in [*wanted, *UNLOCKS, *UNLOCKS.values()] if name not in symbols.by_name]
     if lost:
         die(f"the kernel has no function {', '.join(lost)}: see workbench/count.py")
     return ["-plugin", ",".join([f"{path},arch={target.arch},out={RESULT}"]

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, checks, common, initramfs, migrate, run, series, source
+from . import boot, build, checks, initramfs, migrate, run, series, source
 from .boot import Test
 from .common import CACHE, JOBS, REPO, Error, die, memory_free, say, took, write_atomic
 from .migrate import Move
@@ -572,10 +572,8 @@ def unpatched_verdicts(report, item, src, selftests, tests):
     end is "slow" if there was little time for it. That kernel does not change: its verdicts are remembered."""
     target = TARGETS[item.target]
     image = build.kernel(source.unpatched(src), target, item.variant)
-    same = [image.read_bytes(), Path(boot.__file__).read_bytes(), initramfs.INIT_SOURCE.read_bytes(), target.name, item.append,
-            item.cpu, str(item.smp)]
-    files = {test.title: CACHE / "verdicts" / common.digest(*same, (selftests / test.name).read_bytes(), test.title,
-                                                            str(test.timeout)) for test in tests}
+    keys = boot.keys(image, selftests, tests, target.name, item.append, item.cpu, str(item.smp))
+    files = {title: CACHE / "verdicts" / key for title, key in keys.items()}
     verdicts = {} if item.locks else {title: path.read_text() for title, path in files.items() if path.exists()}
     missing = [test for test in tests if test.title not in verdicts]
     say(f"{item.name}: the unpatched kernel: {len(verdicts)} verdicts are known, {len(missing)} tests to run")
