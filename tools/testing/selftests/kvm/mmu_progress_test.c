@@ -60,7 +60,10 @@ struct vcpu_stats {
 	uint64_t touched;
 	/* Set by the test: there is no more memory that it has not been to. */
 	uint64_t limit;
-	/* Set by the test: touches that begin now are counted in took. */
+	/*
+	 * By the test: one more when an operation begins, and when it ends.  Touches
+	 * during one, or during a part of it, are counted in took.
+	 */
 	uint64_t counting;
 	uint64_t took[NR_BUCKETS];
 };
@@ -127,7 +130,7 @@ static void guest_code(uint64_t id, uint64_t first, uint64_t nr)
 		WRITE_ONCE(*(uint64_t *)(FRESH_ADDR + (first + count % nr) *
 					 guest_page_size), count);
 		end = guest_clock();
-		if (counting)
+		if (counting % 2 || READ_ONCE(stats->counting) != counting)
 			stats->took[bucket_of(end - start)]++;
 		/* After took; the test reads it first. */
 		smp_store_release(&stats->touched, ++count);
@@ -196,12 +199,12 @@ static void wait_for_touches(void)
 	}
 }
 
-static void count_touches(bool counting)
+static void count_touches(void)
 {
 	int i;
 
 	for (i = 0; i < nr_vcpus; i++)
-		WRITE_ONCE(stats_of(i)->counting, counting);
+		WRITE_ONCE(stats_of(i)->counting, stats_of(i)->counting + 1);
 }
 
 /* Of the guest, in kHz. */
@@ -245,7 +248,7 @@ static void print_latencies(const char *name)
 		memset(stats_of(i)->took, 0, sizeof(took));
 	}
 	if (!nr) {
-		printf("# %s: no touch began meanwhile\n", name);
+		printf("# %s: nothing was touched meanwhile\n", name);
 		return;
 	}
 	printf("latency,%s", name);
@@ -302,7 +305,7 @@ static void nothing(void)
 
 static void wait_a_bit(void)
 {
-	usleep(5000);
+	usleep(100000);
 }
 
 static void start_log(void)
@@ -499,15 +502,15 @@ static void measure(const struct op *op)
 
 		if (lock_stats)
 			lock_stat_reset();
-		count_touches(true);
+		count_touches();
 		from = touched();
 		clock_gettime(CLOCK_MONOTONIC, &start);
 		op->run();
 		ns += timespec_to_ns(timespec_elapsed(start));
 		sum += touched() - from;
-		count_touches(false);
+		count_touches();
 		nr_exhausted += exhausted();
-		/* What began meanwhile is to be counted, too. */
+		/* What has not ended yet is to be counted, too. */
 		wait_for_touches();
 		if (lock_stats)
 			lock_stat_add(stats);

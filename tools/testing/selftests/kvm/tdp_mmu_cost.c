@@ -9,6 +9,10 @@
  * an operation does.
  *
  * With -m instead what KVM's page tables take: "bytes,when,what,bytes".
+ *
+ * With -s N memory can be larger than the machine's: only each N-th page of 4K
+ * is touched, and huge pages are a few that the memory consists of again and
+ * again.  All numbers of pages that are printed are of those touched.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -37,6 +41,12 @@
 
 /* Times to do what needs to be repeated. */
 #define CYCLES	6
+/* ... in memory that is sparse, for costs that are compared by their growth. */
+#define SPARSE_CYCLES	2
+/* Single pages that are unmapped of it: as many as of the smallest. */
+#define SPARSE_SINGLE	64
+/* Of sparse memory, what there really is of huge pages. */
+#define WINDOW	SZ_64M
 
 enum guest_op {
 	OP_READ,
@@ -93,6 +103,10 @@ static struct kvm_vm *vm;
 static struct kvm_vcpu *vcpu;
 static unsigned long *bitmap;
 static uint64_t bytes, npages;
+/* From a page that is touched to the next, in bytes; how many they are. */
+static uint64_t stride = SZ_4K, ntouched;
+static bool sparse;
+static int cycles = CYCLES;
 static void *mem;
 
 #define MAX_COSTS	1024
@@ -199,14 +213,14 @@ static void start_log(void)
 {
 	begin();
 	set_slot(bytes, KVM_MEM_LOG_DIRTY_PAGES);
-	end("log start", "page", npages);
+	end("log start", "page", ntouched);
 }
 
 static void stop_log(void)
 {
 	begin();
 	set_slot(bytes, 0);
-	end("log stop", "page", npages);
+	end("log stop", "page", ntouched);
 }
 
 static void clear_log(const char *what, uint64_t count)
@@ -220,25 +234,25 @@ static void clear_log(const char *what, uint64_t count)
 static void log_cycle(void)
 {
 	start_log();
-	measure_touch("write while logging", "fault", npages, OP_WRITE, SZ_4K);
+	measure_touch("write while logging", "fault", ntouched, OP_WRITE, stride);
 
 	begin();
 	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
-	end("get log", "page", npages);
+	end("get log", "page", ntouched);
 
-	clear_log("clear log", npages);
-	measure_touch("write after clear", "fault", npages, OP_WRITE, SZ_4K);
+	clear_log("clear log", ntouched);
+	measure_touch("write after clear", "fault", ntouched, OP_WRITE, stride);
 
 	begin();
 	kvm_vm_get_dirty_log(vm, SLOT, bitmap);
 	kvm_vm_clear_dirty_log(vm, SLOT, bitmap, 0, npages);
-	end("get and clear log", "page", npages);
+	end("get and clear log", "page", ntouched);
 
-	touch(OP_WRITE, 16 * SZ_4K);
-	clear_log("clear sparse log", npages / 16);
+	touch(OP_WRITE, 16 * stride);
+	clear_log("clear sparse log", ntouched / 16);
 
 	stop_log();
-	measure_touch("write after log stop", "page", npages, OP_WRITE, SZ_4K);
+	measure_touch("write after log stop", "page", ntouched, OP_WRITE, stride);
 }
 
 /* Of each huge page one page is written, then all is read. */
@@ -248,9 +262,9 @@ static void sparse_log_cycle(void)
 
 	start_log();
 	measure_touch("first write to 2M", "fault", nr, OP_WRITE, SZ_2M);
-	measure_touch("read after it", "page", npages, OP_READ, SZ_4K);
+	measure_touch("read after it", "page", ntouched, OP_READ, stride);
 	stop_log();
-	measure_touch("read after log stop", "page", npages, OP_READ, SZ_4K);
+	measure_touch("read after log stop", "page", ntouched, OP_READ, stride);
 }
 
 /* Notifier: clear young, for all pages of the memory. */
@@ -258,7 +272,7 @@ static void age(void)
 {
 	struct {
 		uint64_t pos, mask;
-	} *words = calloc(npages, sizeof(*words));
+	} *words = calloc(ntouched, sizeof(*words));
 	uint64_t i, entry, pfn, nr = 0;
 	int pagemap, idle;
 
@@ -270,8 +284,8 @@ static void age(void)
 		goto out;
 	}
 
-	for (i = 0; i < npages; i++) {
-		off_t off = ((uint64_t)mem / SZ_4K + i) * 8;
+	for (i = 0; i < ntouched; i++) {
+		off_t off = ((uint64_t)mem + i * stride) / SZ_4K * 8;
 
 		TEST_ASSERT_EQ(pread(pagemap, &entry, 8, off), 8);
 		pfn = entry & GENMASK_ULL(54, 0);
@@ -283,8 +297,8 @@ static void age(void)
 	begin();
 	for (i = 0; i < nr; i++)
 		TEST_ASSERT_EQ(pwrite(idle, &words[i].mask, 8, words[i].pos), 8);
-	end("age", "page", npages);
-	measure_touch("read after aging", "page", npages, OP_READ, SZ_4K);
+	end("age", "page", ntouched);
+	measure_touch("read after aging", "page", ntouched, OP_READ, stride);
 out:
 	if (idle >= 0)
 		close(idle);
@@ -358,7 +372,7 @@ static void *serve_userfaults(void *arg)
 	TEST_ASSERT(page, "out of memory");
 	memset(page, 1, SZ_4K);
 	copy.src = (uintptr_t)page;
-	while (served < npages) {
+	while (served < ntouched) {
 		TEST_ASSERT_EQ(read(fd, &msg, sizeof(msg)), sizeof(msg));
 		copy.dst = msg.arg.pagefault.address & ~(SZ_4K - 1ull);
 		copy.copy = 0;
@@ -392,99 +406,155 @@ static void userfaults(void)
 	TEST_ASSERT(!ioctl(fd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER");
 	pthread_create(&thread, NULL, serve_userfaults, &fd);
 
-	measure_touch("userfaultfd by write", "page", npages, OP_WRITE, SZ_4K);
+	measure_touch("userfaultfd by write", "page", ntouched, OP_WRITE, stride);
 
 	pthread_join(thread, NULL);
 	TEST_ASSERT(!ioctl(fd, UFFDIO_UNREGISTER, &reg.range), "UFFDIO_UNREGISTER");
 	close(fd);
 }
 
+/* The host's own tables map all that the guest touches. */
+static void touch_in_host(void)
+{
+	uint64_t off;
+
+	for (off = 0; off < bytes; off += stride)
+		WRITE_ONCE(*((char *)mem + off), 1);
+}
+
+static void set_bytes(uint64_t size)
+{
+	bytes = size;
+	npages = bytes / SZ_4K;
+	ntouched = bytes / stride;
+}
+
+/* A few huge pages, at all addresses.  Return: false if there are none. */
+static bool repeat_window(void)
+{
+	uint64_t off, size = min_t(uint64_t, WINDOW, bytes);
+	/* Huge pages are of 2M where nobody says otherwise. */
+	int fd = memfd_create("window", MFD_HUGETLB);
+	void *part = MAP_FAILED;
+
+	if (fd < 0 || ftruncate(fd, size)) {
+		printf("# no huge pages: they are not measured\n");
+		return false;
+	}
+	for (off = 0; off < bytes; off += size) {
+		part = mmap((char *)mem + off, min_t(uint64_t, size, bytes - off),
+			    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+		if (part == MAP_FAILED)
+			break;
+	}
+	close(fd);
+	if (part == MAP_FAILED)
+		printf("# no %lu bytes of huge pages: they are not measured\n", size);
+	return part != MAP_FAILED;
+}
+
 static void run(const char *name, bool huge, bool eager)
 {
-	uint64_t i, n = huge ? bytes / SZ_2M : npages;
+	uint64_t i, n = huge ? bytes / SZ_2M : ntouched;
+	bool window = huge && sparse;
+	uint64_t nr_single;
 	void *all;
 
 	memory = name;
 	all = mmap(NULL, bytes + SZ_2M, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	TEST_ASSERT(all != MAP_FAILED, "mmap of %lu bytes", bytes);
 	mem = align_ptr_up(all, SZ_2M);
-	TEST_ASSERT(!madvise(mem, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE),
-		    "madvise");
-	memset(mem, 1, bytes);
+	if (window) {
+		if (!repeat_window())
+			goto out;
+	} else {
+		TEST_ASSERT(!madvise(mem, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE),
+			    "madvise");
+	}
+	touch_in_host();
 	create_vm(eager);
 
 	set_guest(OP_EXITS, 4096, 1);
 	run_guest();
-	for (i = 0; i < CYCLES; i++) {
+	for (i = 0; i < cycles; i++) {
 		begin();
 		run_guest();
 		end("exit", "exit", 4096);
 	}
 
 	set_slot(bytes, 0);
-	measure_touch("populate by write", "fault", n, OP_WRITE, SZ_4K);
-	measure_touch("write, mapped", "page", npages, OP_WRITE, SZ_4K);
+	measure_touch("populate by write", "fault", n, OP_WRITE, stride);
+	measure_touch("write, mapped", "page", ntouched, OP_WRITE, stride);
 
-	for (i = 0; i < CYCLES; i++) {
+	for (i = 0; i < cycles; i++) {
 		begin();
 		set_slot(0, 0);
-		end("slot deletion", "page", npages);
+		end("slot deletion", "page", ntouched);
 		begin();
 		set_slot(bytes, 0);
 		end("slot addition", "slot", 1);
 		if (i)
-			touch(OP_WRITE, SZ_4K);
+			touch(OP_WRITE, stride);
 		else
 			measure_touch("refault by write", "fault", n, OP_WRITE,
-				      SZ_4K);
+				      stride);
 	}
 	set_slot(0, 0);
 	set_slot(bytes, 0);
-	measure_touch("refault by read", "fault", n, OP_READ, SZ_4K);
-	pre_fault(n);
-	touch(OP_WRITE, SZ_4K);
+	measure_touch("refault by read", "fault", n, OP_READ, stride);
+	/* That would map what the guest never touches. */
+	if (!sparse)
+		pre_fault(n);
+	touch(OP_WRITE, stride);
 
-	age();
+	/* Huge pages from a pool have no age. */
+	if (!window)
+		age();
 
-	for (i = 0; i < CYCLES; i++)
+	for (i = 0; i < cycles; i++)
 		log_cycle();
 	if (huge)
 		sparse_log_cycle();
 
-	/* Single pages, which the host gives back. */
-	begin();
-	for (i = 0; i < 1024; i++)
-		madvise(mem + i * SZ_4K, SZ_4K, MADV_DONTNEED);
-	end("unmap single pages", "page", 1024);
-	memset(mem, 1, bytes);
-	touch(OP_WRITE, SZ_4K);
+	/* Single pages, which the host gives back: parts of huge ones in a pool stay. */
+	if (!window) {
+		nr_single = sparse ? SPARSE_SINGLE : 1024;
+		begin();
+		for (i = 0; i < nr_single; i++)
+			madvise(mem + i * stride, SZ_4K, MADV_DONTNEED);
+		end("unmap single pages", "page", nr_single);
+		touch_in_host();
+		touch(OP_WRITE, stride);
+	}
 
 	begin();
 	madvise(mem, bytes, MADV_DONTNEED);
-	end("unmap all", "page", npages);
+	end("unmap all", "page", ntouched);
+
+	/* What neither KVM nor the host has mapped; of a window the host has. */
+	measure_touch("demand paging by write", "fault", n, OP_WRITE, stride);
 	if (!huge)
 		userfaults();
-	memset(mem, 1, bytes);
-	touch(OP_WRITE, SZ_4K);
+	touch_in_host();
+	touch(OP_WRITE, stride);
 
 	/* The VM goes with all its memory mapped. */
 	begin();
 	kvm_vm_release(vm);
-	end("teardown", "page", npages);
-
+	end("teardown", "page", ntouched);
+out:
 	munmap(all, bytes + SZ_2M);
 }
 
 /* One page of 1 GiB, of which a page of 4K is touched now and then. */
 static void run_1g(const char *name, bool eager)
 {
-	uint64_t all_bytes = bytes, all_npages = npages;
+	uint64_t all_bytes = bytes;
 	int i;
 
 	memory = name;
-	bytes = SZ_1G;
-	npages = bytes / SZ_4K;
+	set_bytes(SZ_1G);
 	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB, -1, 0);
 	if (mem == MAP_FAILED) {
@@ -495,14 +565,14 @@ static void run_1g(const char *name, bool eager)
 	create_vm(eager);
 	set_slot(bytes, 0);
 	measure_touch("populate by write", "fault", 1, OP_WRITE, SZ_1G);
-	for (i = 0; i < CYCLES; i++) {
+	for (i = 0; i < cycles; i++) {
 		begin();
 		set_slot(0, 0);
 		end("slot deletion", "page", npages);
 		set_slot(bytes, 0);
 		measure_touch("refault by write", "fault", 1, OP_WRITE, SZ_1G);
 	}
-	for (i = 0; i < CYCLES; i++) {
+	for (i = 0; i < cycles; i++) {
 		start_log();
 		measure_touch("first write to 1G", "fault", 1, OP_WRITE, SZ_1G);
 		measure_touch("read of each 2M after it", "page", SZ_1G / SZ_2M,
@@ -517,8 +587,7 @@ static void run_1g(const char *name, bool eager)
 	end("teardown", "page", npages);
 	munmap(mem, bytes);
 out:
-	bytes = all_bytes;
-	npages = all_npages;
+	set_bytes(all_bytes);
 }
 
 /* Of all VMs: there should be no other, or one that does nothing. */
@@ -580,7 +649,7 @@ static void run_bytes(void)
 	set_slot(bytes, 0);
 	print_bytes("at first");
 
-	touch(OP_WRITE, SZ_4K);
+	touch(OP_WRITE, stride);
 	print_bytes("all mapped");
 
 	for (off = 0; off < bytes; off += 2 * SZ_4K)
@@ -605,7 +674,7 @@ int main(int argc, char *argv[])
 	int opt, mb = 64;
 	unsigned int i;
 
-	while ((opt = getopt(argc, argv, "hmb:")) != -1) {
+	while ((opt = getopt(argc, argv, "hmb:s:")) != -1) {
 		switch (opt) {
 		case 'm':
 			only_bytes = true;
@@ -613,17 +682,25 @@ int main(int argc, char *argv[])
 		case 'b':
 			mb = atoi_positive("MiB", optarg);
 			break;
+		case 's':
+			stride = SZ_4K * (uint64_t)atoi_positive("Pages", optarg);
+			sparse = true;
+			cycles = SPARSE_CYCLES;
+			break;
 		default:
-			printf("usage: %s [-m] [-b MiB]\n"
-			       " -m: print what KVM's page tables take, instead\n",
+			printf("usage: %s [-m] [-b MiB] [-s pages]\n"
+			       " -m: print what KVM's page tables take, instead\n"
+			       " -s: touch only one page of so many\n",
 			       argv[0]);
 			exit(opt == 'h' ? KSFT_PASS : KSFT_FAIL);
 		}
 	}
 	TEST_REQUIRE(getpagesize() == SZ_4K);
 	TEST_ASSERT(mb >= 2 && mb % 2 == 0, "no whole number of huge pages");
-	bytes = (uint64_t)mb * SZ_1M;
-	npages = bytes / SZ_4K;
+	TEST_ASSERT(SZ_2M % stride == 0, "a huge page is no whole number of strides");
+	TEST_ASSERT(!sparse || (uint64_t)mb * SZ_1M / stride >= SPARSE_SINGLE,
+		    "too few pages are touched");
+	set_bytes((uint64_t)mb * SZ_1M);
 	if (only_bytes) {
 		run_bytes();
 		return 0;
@@ -632,10 +709,12 @@ int main(int argc, char *argv[])
 
 	run("4K", false, false);
 	run("2M", true, true);
-	run_1g("1G", true);
+	if (!sparse)
+		run_1g("1G", true);
 #ifdef __aarch64__
 	run("2M lazy", true, false);
-	run_1g("1G lazy", false);
+	if (!sparse)
+		run_1g("1G lazy", false);
 #endif
 
 	for (i = 0; i < nr_costs; i++)
