@@ -101,11 +101,16 @@ def kernel(src, target, variant=""):
     name = target.arch + (f"-{variant}" if variant else "")
     out = src.builds / name
     image = out / target.image
+    key = common.digest(kernel_key(src, src.commit, target.arch), repr(sorted(merged(target.fragments(variant)).items())),
+                        compiler(target.cross), compiler(""))
+    stamp = out / ".tdp-built"
+
+    def built():
+        return image.is_file() and common.read_or(stamp) == key
+    if built():
+        return image
     with common.lock(f"tree-{src.id}"):
-        key = common.digest(kernel_key(src, src.commit, target.arch), repr(sorted(merged(target.fragments(variant)).items())),
-                            compiler(target.cross), compiler(""))
-        stamp = out / ".tdp-built"
-        if image.is_file() and common.read_or(stamp) == key:
+        if built():
             return image
         series.checkout(src, src.commit, src.tree)
         cold = not image.is_file()
@@ -131,14 +136,17 @@ def selftests(src, arch):
     """Builds the KVM selftests, static, and returns their directory; kselftest/ in it has the harness's files."""
     cross = next(t.cross for t in TARGETS.values() if t.arch == arch)
     out = src.builds / f"selftests-{arch}"
+    key = common.digest(tree_key(src, src.commit, "tools", "include/uapi", "include/asm-generic", f"arch/{arch}/include",
+                                 "scripts", "usr", "Makefile"), compiler(cross))
+    stamp = out / ".tdp-built"
+    if common.read_or(stamp) == key:
+        return out
     with common.lock(f"tree-{src.id}"):
-        key = common.digest(tree_key(src, src.commit, "tools", "include/uapi", "include/asm-generic", f"arch/{arch}/include",
-                                     "scripts", "usr", "Makefile"), compiler(cross))
-        stamp = out / ".tdp-built"
         if common.read_or(stamp) == key:
             return out
         series.checkout(src, src.commit, src.tree)
         common.check_space(out, 1)
+        stamp.unlink(missing_ok=True)
         with common.step(f"building the {arch} KVM selftests", "20 seconds"):
             _build_selftests(src, arch, cross, out)
             common.write_atomic(stamp, key)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unittest
 from pathlib import Path
 
 from . import build, common, gitcmd, series, source, worktree
@@ -551,5 +552,30 @@ def _host_run(place, goal, title, about, key=None, *variables):
     return results
 
 
+class _Points(unittest.TestResult):
+    """Each test as a point."""
+
+    def __init__(self):
+        super().__init__()
+        self.points = []
+
+    def addSuccess(self, test):
+        self.points.append((f"host: {test.id()}", True, ""))
+
+    def addFailure(self, test, err):
+        self.points.append((f"host: {test.id()}", False, self._exc_info_to_string(err, test)))
+
+    addError = addFailure
+
+
+def workbench_tests(src):
+    """Of the simulator and the page of what was measured."""
+    points = _Points()
+    with common.step("tests of the workbench", "a minute"):
+        unittest.defaultTestLoader.loadTestsFromNames(["workbench.tests.test_simulate", "workbench.tests.test_page"]).run(points)
+    return points.points
+
+
 # In this order: what is quick and says most comes first.
-ALL = (overlay_owned, host_tests, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, others_build, sparse)
+HOST = (workbench_tests, host_tests)
+ALL = (overlay_owned, *HOST, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, others_build, sparse)

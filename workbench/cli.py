@@ -7,6 +7,8 @@ import signal
 import sys
 
 from . import common
+from .bench import DEFAULT, PARTS
+from .contention import TURNS
 from .migrate import BACKINGS, HOSTS, LOGS, SCENARIOS, VCPUS
 from .targets import TARGETS, VARIANTS
 
@@ -93,25 +95,31 @@ def parser():
     test.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", [*TARGETS, *_CHECKS]),
                       help="only what concerns these targets")
 
-    bench = command("bench", "Count the instructions that operations cost, beside the unpatched kernel; print a table.",
-                    "  tdp bench\n  tdp bench npt arm64 --csv costs.csv\n  tdp bench arm64 --sizes 16,64,256",
-                    "One CPU, whose clock is its instructions: the numbers are exact. Log start, log stop and slot"
-                    " deletion wait for\nSRCU, too, for longer or shorter as it happens: those vary, by 15"
-                    " percent where it was seen. What was measured\nwith the same kernel is remembered: an interrupted run goes on"
-                    " where it stopped.\n\n"
+    bench = command("bench", "Measure what operations cost beside the unpatched kernel: tables, CSV, plots, a page of them.",
+                    "  tdp bench\n  tdp bench npt arm64 --out docs/performance\n  tdp bench arm64 --only costs --size 16\n"
+                    "  tdp bench arm64 --only parallel --turns 5 --vcpus 1,4",
+                    "What it measures:\n"
+                    "  costs     instructions of each operation, one CPU, exact\n"
+                    "  growth    how they grow with the guest's memory, of which one page in 64 is touched\n"
+                    "  memory    what page tables take for a GiB that is mapped by 4K, and how much stays when parts are unmapped\n"
+                    "  parallel  how far 1 to 8 vCPUs (npt: 2) get on 2 CPUs during each operation, and how long their faults take;\n"
+                    "            each kernel in turn\n"
+                    "  again     costs, once more: do they agree?\n"
+                    "  locks     how long operations hold the mmu_lock, in instructions, and wait for it; PREEMPT and PREEMPT_NONE\n"
+                    "All but the last two take half an hour. What was measured with the same kernel is remembered: an interrupted run\n"
+                    "goes on where it stopped. Log start, log stop and slot deletion wait for SRCU, too, for longer or shorter as it"
+                    "\nhappens: those vary, by 15 percent where it was seen.\n\n"
                     f"targets:\n{_TARGET_LINES}")
-    bench.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
-    bench.add_argument("--sizes", metavar="MIB,MIB...", type=numbers, help="guest memory (64; 4 on Bochs); with more than one, how"
-                       " costs grow with it, too")
+    bench.add_argument("--only", metavar="PART", action="append", type=one_of("part", PARTS), help=f"{', '.join(PARTS[:-1])} or"
+                       f" {PARTS[-1]}; may be given again ({', '.join(DEFAULT)})")
+    bench.add_argument("--size", metavar="MIB", type=int, default=0, help="guest memory for what is not about growth (64; 4 on Bochs)")
+    bench.add_argument("--sizes", metavar="MIB,MIB...", type=numbers, help="guest memory for growth (64,512,2048,8192; 16,64 on Bochs)")
+    bench.add_argument("--vcpus", metavar="N,N...", type=numbers, help="how many run in parallel (1,2,4,8; 1,2 on npt)")
+    bench.add_argument("--turns", metavar="N", type=int, default=TURNS, help=f"how often each kernel runs in parallel ({TURNS})")
+    bench.add_argument("--out", metavar="DIR", help="where the results go")
+    bench.add_argument("--page", metavar="DIR", help="measure nothing; write the page of the CSV files that are there")
     bench.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", list(TARGETS)), default=["npt"],
                        help="what to measure on (npt)")
-    bench.add_argument("--memory", action="store_true", help="instead, what page tables take for a GiB that is mapped by 4K, and how"
-                       " much of it stays when parts are unmapped")
-    bench.add_argument("--locks", action="store_true", help="instead, how long operations hold the mmu_lock, in instructions, and"
-                       " wait for it, while a vCPU faults; on PREEMPT and PREEMPT_NONE kernels")
-    bench.add_argument("--progress", metavar="N", type=int, default=0, help="instead, how far a vCPU gets during each operation,"
-                       " N times with each kernel in turn, and how long its faults take")
-    bench.add_argument("--vcpus", metavar="N,N...", type=numbers, help="with --progress: so many vCPUs fault (1)")
 
     migrate = command("migrate", "Let QEMU migrate guests that write, inside the patched host; print a table.",
                       "  tdp migrate\n  tdp migrate npt arm64 --scenario precopy --scenario postcopy --vcpus 2\n"
@@ -182,12 +190,8 @@ def parse(argv):
     args = top.parse_args(argv)
     if args.command is None:
         top.error("which command?")
-    if args.command == "bench" and sum(map(bool, (args.memory, args.locks, args.progress))) > 1:
-        top.error("--memory, --locks or --progress: one of them")
-    if args.command == "bench" and args.progress < 0:
-        top.error("--progress takes how many times")
-    if args.command == "bench" and args.vcpus and not args.progress:
-        top.error("--vcpus goes with --progress")
+    if args.command == "bench" and args.turns < 1:
+        top.error("--turns takes 1 or more")
     if getattr(args, "args", None) and not args.test:
         top.error("arguments after -- belong to a --test NAME")
     if getattr(args, "variant", "") and not any(TARGETS[t].has(args.variant) for t in _targets(args)):
@@ -234,8 +238,8 @@ def _main(args):
         from . import migrate
         return migrate.migrate_cmd(args)
     if args.command == "bench":
-        from . import bench, contention
-        return (contention.contention_cmd if args.locks or args.progress else bench.bench_cmd)(args)
+        from . import bench
+        return bench.bench_cmd(args)
     if args.command == "prove":
         from . import prove
         return prove.prove_cmd(args)

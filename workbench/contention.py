@@ -1,34 +1,37 @@
-"""tdp bench --locks and --progress: what operations of the MMU do to who runs beside them, beside the unpatched kernel.
+"""tdp bench: what operations of the MMU do to who runs beside them, beside the unpatched kernel.
 
-mmu_progress_test does the operations to a memslot while a vCPU faults on another. How long the mmu_lock is held is
+mmu_progress_test does the operations to a memslot while vCPUs fault on another. How long the mmu_lock is held is
 counted in instructions, on one CPU, where nobody who holds it is preempted; how long it is waited for, how far the
 vCPUs get, and how long each fault takes them, is measured with two CPUs and the machine's clock, each kernel in turn.
 """
 
-import itertools
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from . import bench, boot, build, run, series, source
+from . import boot, build, costs, plot, run, source
 from .boot import Test
 from .common import CACHE, die, say, write_atomic
-from .targets import TARGETS
+from .jobs import Job
 
 PROGRAM = "mmu_progress_test"
 TARGET_NAMES = ("npt", "arm64", "arm64-nvhe")
 MEMORY = {"4k": "anonymous", "thp": "anonymous_thp"}
 KERNELS = ("unpatched", "patched")
-SIZES = (16, 64)            # MiB that something is done to
+SIZE = 32                   # MiB that something is done to
+LOCKS_SIZES = (16, 64)
+FRESH = 256                 # MiB that vCPUs fault on
+RUNS = 4                    # of each operation in a turn
+TURNS = 3
+VCPUS = (1, 2, 4, 8)        # no more: the test takes 8
+# With more vCPUs than CPUs, QEMU's SVM with threads ends a vCPU by a shutdown, or hangs, in most runs, with either kernel.
+VCPUS_OF = {"npt": (1, 2)}
 LARGEST = 1024
-VCPUS = 8                   # the most that the test takes
 MODELS = {"PREEMPT": "lock-stat", "PREEMPT_NONE": "lock-stat-none"}
-TIMEOUT = 3600
+TIMEOUT = 900
+SECONDS = 20                # that a test takes on a machine as ours, and as much for each vCPU
 # Two CPUs that take turns in one thread, for a tenth of a second each, say nothing about who waits for whom.
 THREAD = "multi"
 # And with threads some emulators fail now and then (boot.TCG_THREAD), with either kernel: that is done again, and said so.
-TRIES = 3
+TRIES = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Hold:
 class Found:
     """What one run of the test has printed: by operation, and by (operation, "read" or "write")."""
     rates: dict
+    took: dict          # nanoseconds of the operation once
     holds: dict
     latencies: dict     # of touches: nanoseconds for each of SHARES
     exhausted: dict     # runs at whose end the vCPUs had no fresh memory left
@@ -55,11 +59,16 @@ class Found:
 SHARES = ("50", "90", "99", "99.9", "100")
 
 
+# The lines of the test's output that are kept.
+KINDS = ("progress,", "latency,", "exhausted,", "lock,")
+
+
 def parse(lines):
-    found = Found({}, {}, {}, {})
+    found = Found({}, {}, {}, {}, {})
     for fields in (line.split(",") for line in lines):
         if fields[0] == "progress" and len(fields) == 6:
             found.rates[fields[1]] = float(fields[5])
+            found.took[fields[1]] = float(fields[3]) / int(fields[2])
         elif fields[0] == "latency" and len(fields) == 2 + len(SHARES):
             found.latencies[fields[1]] = dict(zip(SHARES, map(float, fields[2:])))
         elif fields[0] == "exhausted":
@@ -70,32 +79,79 @@ def parse(lines):
     return found
 
 
-def measure(src, target, kernel, test, variant="", exact=False, turn=0):
-    """The test with a kernel; what was measured before with the same kernel and test is remembered, for each turn."""
-    tree = src if kernel == "patched" else source.unpatched(src)
-    image = build.kernel(tree, target, variant)
+def job(src, target, kernel, tests, variant="", exact=False, turn=0):
+    """A boot with some tests, each of which is remembered, for each turn."""
+    images = {"patched": build.kernel(src, target, variant), "unpatched": build.kernel(source.unpatched(src), target, variant)}
     selftests = build.selftests(src, target.arch)
-    key = boot.keys(image, selftests, [test], str(exact), boot.thread_of(target, THREAD), str(turn))[test.title]
-    path = CACHE / "bench" / f"{target.name}-{variant or 'progress'}-{kernel}-{key}.txt"
-    for attempt in range(TRIES):
-        if path.exists():
-            break
-        result = boot.boot(target, image, selftests, [test], variant, exact=exact, thread=THREAD)
-        lines = [line for line in result.results[0].output if line.startswith(("progress,", "latency,", "exhausted,", "lock,"))]
-        if result.ok and lines:
-            write_atomic(path, "\n".join(lines) + "\n")
-        elif exact or attempt + 1 == TRIES or target.name not in boot.TCG_THREAD or result.panicked or result.splats:
-            bench.no_result(target, kernel, test, result)
-        else:
-            say(f"{target.name}: {kernel}: {result.trouble or 'the test failed'}; once more, as the emulator does that with threads")
-    found = parse(path.read_text().splitlines())
-    for op, times in found.exhausted.items():
-        say(f"{target.name}: {kernel}: {op}: in {times} runs the vCPUs had touched all of their memory before the end")
-    return found
+
+    def keys():
+        # What is measured by the clock is measured again, with both kernels in turn, when one of them has changed.
+        beside = [image.read_bytes() for image in images.values()] if not exact else []
+        return boot.keys(images[kernel], selftests, tests, str(exact), boot.thread_of(target, THREAD), str(turn), *beside)
+    known = keys()
+    paths = {t: CACHE / "bench" / f"{target.name}-{variant or 'parallel'}-{kernel}-{known[t.title]}.txt" for t in tests}
+
+    def measure():
+        for attempt in range(TRIES):
+            left = [t for t in tests if not paths[t].exists()]
+            if not left:
+                break
+            result = boot.boot(target, images[kernel], selftests, left, variant, exact=exact, thread=THREAD)
+            if keys() != known:
+                die(f"{target.name}: the {kernel} kernel or its tests were built anew meanwhile; the same command measures them")
+            for test, found in zip(left, result.results):
+                lines = [line for line in found.output if line.startswith(KINDS)]
+                if found.verdict == "ok" and lines and not result.splats:
+                    write_atomic(paths[test], "\n".join(lines) + "\n")
+            failed = next((t for t in left if not paths[t].exists()), None)
+            if failed and (exact or attempt + 1 == TRIES or target.name not in boot.TCG_THREAD or result.panicked or result.splats):
+                costs.no_result(target, kernel, failed, result)
+            if failed:
+                say(f"{target.name}: {kernel}: {result.trouble or 'a test failed'}; once more, as the emulator does that with threads")
+    seconds = costs.SECONDS_BOOT + SECONDS * len(tests) * boot.SLOW_VARIANT.get(variant, 1)
+    return Job(f"{target.name}: {len(tests)} of {PROGRAM}, the {kernel} kernel{f', {variant}' if variant else ''}"
+               f"{f', turn {turn}' if turn else ''}", list(paths.values()), seconds, measure, alone=not exact)
+
+
+def found(done):
+    """A Found for each test of a job."""
+    return [parse(path.read_text().splitlines()) for path in done.paths]
 
 
 def _test(mib, fresh, memory, runs, more=""):
     return Test(PROGRAM, f"-b {mib}M -f {fresh}M -n {runs} -s {MEMORY[memory]}{more}", timeout=TIMEOUT)
+
+
+def parallel_jobs(src, target, mib, vcpus, turns):
+    """{(kernel, turn): Job}; each boot does all that parallel_keys() says, in that order."""
+    tests = [_test(mib, FRESH, memory, RUNS, f" -v {v}") for memory, v in parallel_keys(vcpus)]
+    return {(kernel, turn): job(src, target, kernel, tests, turn=turn)
+            for turn in range(1, turns + 1) for kernel in (KERNELS if turn % 2 else KERNELS[::-1])}
+
+
+def parallel_keys(vcpus):
+    return [("4k", v) for v in vcpus]
+
+
+def parallel_rows(jobs, mib, vcpus):
+    """For a CSV."""
+    for (kernel, turn), done in jobs.items():
+        for (memory, v), one in zip(parallel_keys(vcpus), found(done)):
+            yield from flat(memory, v, turn, mib, kernel, one)
+
+
+def locks_jobs(src, target, sizes):
+    """{(model, memory, MiB, kernel, exact): Job}: exact on one CPU at each size, and with two at the largest."""
+    return {(model, memory, mib, kernel, exact):
+            job(src, target, kernel, [_test(mib, 64 if exact else FRESH, memory, 3, " -l")], variant, exact)
+            for model, variant in MODELS.items() for memory in MEMORY for exact in (True, False)
+            for mib in (sizes if exact else sizes[-1:]) for kernel in KERNELS}
+
+
+def locks_rows(jobs):
+    """For a CSV."""
+    for (model, memory, mib, kernel, exact), done in jobs.items():
+        yield from flat(memory, 1, 1, mib, kernel, found(done)[0], model, "instructions" if exact else "machine")
 
 
 def _microseconds(value):
@@ -121,106 +177,118 @@ def lock_rows(found, how, what):
         yield row
 
 
-def flat(target, found, **fixed):
-    """For a CSV: a line for each thing that was measured."""
-    for size, by_kernel in found.items():
-        for kernel, one in by_kernel.items():
-            row = {"target": target.name, "MiB": str(size), **fixed, "kernel": kernel}
-            for op, rate in one.rates.items():
-                yield row | {"operation": op, "quantity": "pages touched a second", "value": f"{rate:.0f}"}
-            for op, took in one.latencies.items():
-                for share, ns in took.items():
-                    yield row | {"operation": op, "quantity": f"nanoseconds for a touch, {share} %", "value": f"{ns:.0f}"}
-            for (op, how), hold in one.holds.items():
+RATE, TOOK, EXHAUSTED = "pages touched a second", "nanoseconds of the operation", "runs without memory left"
+LATENCY = "nanoseconds for a touch, of a hundred: "
+
+
+def flat(memory, vcpus, turn, mib, kernel, one, model="PREEMPT", clock="machine"):
+    """For a CSV: a line for each thing that was measured in one run."""
+    head = {"kernel": kernel, "memory": memory, "vCPUs": str(vcpus), "turn": str(turn), "MiB": str(mib), "model": model, "clock": clock}
+    for op, rate in one.rates.items():
+        row = head | {"operation": op}
+        yield row | {"quantity": RATE, "value": f"{rate:.0f}"}
+        yield row | {"quantity": TOOK, "value": f"{one.took[op]:.0f}"}
+        for share, ns in one.latencies.get(op, {}).items():
+            yield row | {"quantity": f"{LATENCY}{share}", "value": f"{ns:.0f}"}
+        if op in one.exhausted:
+            yield row | {"quantity": EXHAUSTED, "value": str(one.exhausted[op])}
+        for how in ("write", "read"):
+            if hold := one.holds.get((op, how)):
                 for quantity, value in vars(hold).items():
-                    yield row | {"operation": op, "quantity": f"{how}: {quantity}", "value": f"{value:g}"}
+                    yield row | {"quantity": f"{how}: {quantity}", "value": f"{value:g}"}
 
 
-def locks(args, src, every):
-    """How long the mmu_locks are held, exactly, at each size; and waited for, with two CPUs."""
-    sizes = sorted(set(args.sizes or SIZES))
-    for name in dict.fromkeys(args.targets):
-        target = TARGETS[name]
-        for model, variant in MODELS.items():
-            for memory in MEMORY:
-                say(f"{name}, {model}, {memory}: {(len(sizes) + 1) * len(KERNELS)} boots, some minutes each")
-                found = {size: {kernel: measure(src, target, kernel, _test(size, 64, memory, 3, " -l"), variant, exact=True)
-                                for kernel in KERNELS} for size in sizes}
-                every += flat(target, found, memory=memory, model=model, clock="instructions")
-                _print(f"{name}, {model}, {memory}, 1 CPU: microseconds of 1000 instructions", found, HELD)
-                parallel = {sizes[-1]: {kernel: measure(src, target, kernel, _test(sizes[-1], 256, memory, 3, " -l"), variant)
-                                        for kernel in KERNELS}}
-                every += flat(target, parallel, memory=memory, model=model, clock="machine")
-                _print(f"{name}, {model}, {memory}, 2 CPUs: microseconds of the machine's clock", parallel, WAITED)
+def unflat(rows, *heads):
+    """{(value of each head, ...): {kernel: [Found of each turn]}} out of the lines of a CSV."""
+    every = {}
+    for row in rows:
+        turns = every.setdefault(tuple(row[head] for head in heads), {}).setdefault(row["kernel"], {})
+        one = turns.setdefault(int(row["turn"]), Found({}, {}, {}, {}, {}))
+        op, quantity, value = row["operation"], row["quantity"], float(row["value"])
+        how, _, field = quantity.partition(": ")
+        if quantity == RATE:
+            one.rates[op] = value
+        elif quantity == TOOK:
+            one.took[op] = value
+        elif quantity == EXHAUSTED:
+            one.exhausted[op] = int(value)
+        elif quantity.startswith(LATENCY):
+            one.latencies.setdefault(op, {})[quantity.removeprefix(LATENCY)] = value
+        else:
+            one.holds[op, how] = replace(one.holds.get((op, how), Hold(0, 0, 0, 0, 0, 0)), **{field: value})
+    return {key: {kernel: [turns[t] for t in sorted(turns)] for kernel, turns in kernels.items()} for key, kernels in every.items()}
 
 
-def _print(title, found, tables):
-    for what, how, quantity in tables:
-        print(f"\n{title}: {what}", *run.table(list(lock_rows(found, how, quantity))), sep="\n", flush=True)
+def locks_tables(every):
+    """(title, rows) of how long the mmu_locks are held, exactly, at each size; and waited for, with two CPUs: {(model, memory,
+    clock, MiB): {kernel: [Found]}}."""
+    for model, memory, clock in dict.fromkeys(key[:3] for key in every):
+        by_size = {key[3]: {kernel: runs[0] for kernel, runs in kernels.items()}
+                   for key, kernels in every.items() if key[:3] == (model, memory, clock)}
+        shown, what = (HELD, "1 CPU: microseconds of 1000 instructions") if clock == "instructions" else (
+            WAITED, "2 CPUs: microseconds of the machine's clock")
+        for title, how, quantity in shown:
+            yield f"{model}, {memory}, {what}: {title}", list(lock_rows(by_size, how, quantity))
 
 
 # Of Found, by operation, what is shown of the runs; what more is better is a ratio above 1.
-SHOWN = {"pages a second that {who} touch{es} meanwhile": lambda found: found.rates,
+SHOWN = {"pages a second that all vCPUs touch meanwhile": lambda found: found.rates,
+         "microseconds that the operation takes": lambda found: {op: ns / 1000 for op, ns in found.took.items()},
          "microseconds in which half of the touches were done": lambda found: _share(found, "50"),
          "microseconds in which 99 % of the touches were done": lambda found: _share(found, "99")}
 
 
-def _share(found, share):
-    return {op: took[share] / 1000 for op, took in found.latencies.items()}
+def _share(found, share, unit=1000):
+    return {op: took[share] / unit for op, took in found.latencies.items()}
 
 
-def progress(args, src, every):
-    """How many pages vCPUs touch while something is done to other memory: each kernel in turn, so many times."""
-    size = (args.sizes or [SIZES[-1]])[0]
-    for name, vcpus in itertools.product(dict.fromkeys(args.targets), args.vcpus or [1]):
-        target = TARGETS[name]
-        for memory in MEMORY:
-            runs = {kernel: [] for kernel in KERNELS}
-            for turn in range(args.progress):
-                for kernel in KERNELS:
-                    say(f"{name}, {memory}, vCPUs: {vcpus}: {kernel}, {turn + 1} of {args.progress}")
-                    test = _test(size, 256, memory, 10, f" -v {vcpus}" if vcpus > 1 else "")
-                    found = measure(src, target, kernel, test, turn=turn + 1)
-                    runs[kernel].append(found)
-                    every += flat(target, {size: {kernel: found}}, memory=memory, model="PREEMPT", clock="machine",
-                                  vcpus=str(vcpus), turn=str(turn + 1))
-            for what, value in SHOWN.items():
-                what = what.format(who=f"{vcpus} vCPUs" if vcpus > 1 else "a vCPU", es="" if vcpus > 1 else "es")
-                print(f"\n{name}, {memory}, {size} MiB, 2 CPUs: {what};"
-                      f" medians (smallest-largest) of {args.progress} runs in turn",
-                      *run.table(list(run_rows(runs, value))), sep="\n", flush=True)
+def parallel_tables(every):
+    """(title, rows) of {(memory, vCPUs): {kernel: [Found of each turn]}}."""
+    for memory in dict.fromkeys(memory for memory, _ in every):
+        for what, value in SHOWN.items():
+            rows = [{"operation": row["operation"], "vCPUs": str(vcpus)} | row for (m, vcpus), runs in every.items() if m == memory
+                    for row in run_rows(runs, value)]
+            # The operations in their order, and each with all numbers of vCPUs.
+            order = list(dict.fromkeys(row["operation"] for row in rows))
+            yield f"{memory}, 2 CPUs: {what}", sorted(rows, key=lambda row: order.index(row["operation"]))
+
+
+def _both(runs, value):
+    """Rows, and what they are of: {kernel: values}, of each operation of {kernel: [Found, ...]}."""
+    rows, every = [], []
+    for op in runs["unpatched"][0].rates:
+        # An operation can end before a vCPU has touched anything.
+        values = {kernel: [value(one)[op] for one in found if op in value(one)] for kernel, found in runs.items()}
+        if all(values.values()):
+            rows.append({"operation": op, **run.medians(values)})
+            every.append(values)
+    return rows, every
 
 
 def run_rows(runs, value):
     """A row for each operation, of {kernel: [Found, ...]}."""
-    for op in runs["unpatched"][0].rates:
-        # An operation can end before a vCPU begins to touch anything.
-        values = {kernel: [value(one)[op] for one in found if op in value(one)] for kernel, found in runs.items()}
-        if all(values.values()):
-            yield {"operation": op, **run.medians(values)}
+    return _both(runs, value)[0]
 
 
-def contention_cmd(args):
-    for name in args.targets:
-        if name not in TARGET_NAMES:
-            die(f"{name}: --locks and --progress are for {', '.join(TARGET_NAMES)}", status=2)
-    sizes = args.sizes or SIZES
-    if max(sizes) > LARGEST or args.progress and len(args.sizes or ()) > 1:
-        die(f"--locks takes sizes up to {LARGEST} MiB, --progress one of them", status=2)
-    if max(args.vcpus or [1]) > VCPUS:
-        die(f"--vcpus takes up to {VCPUS}", status=2)
-    src = series.patched(source.get(args))
-    path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("contention-%Y%m%d-%H%M%S.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    every = []
-    try:
-        if args.locks:
-            locks(args, src, every)
-        if args.progress:
-            progress(args, src, every)
-    finally:
-        if every:
-            run.write_csv(path, every)
-            print(f"\nCSV: {path}", flush=True)
-    sys.stdout.flush()
-    return 0
+def draw(path, title, memory, every):
+    """Bars, of how far vCPUs get with the patched kernel: one for each number of them."""
+    vcpus = [v for m, v in every if m == memory]
+    rows = {v: {row["operation"]: row["ratio"] for row in run_rows(every[memory, v], lambda found: found.rates)} for v in vcpus}
+    return plot.ratios(path, title, [(op, *(0 if rows[v].get(op, "-") == "-" else float(rows[v][op]) for v in vcpus))
+                                     for op in rows[vcpus[0]]],
+                       [f"{v} vCPU{'s' * (v > 1)}" for v in vcpus])
+
+
+# What can be worse, of a Found, by operation; and whether more is.
+COMPARED = {"pages a second that all vCPUs touch meanwhile": (lambda found: found.rates, False),
+            "nanoseconds of the operation": (lambda found: found.took, True),
+            "nanoseconds in which 99 % of the touches were done": (lambda found: _share(found, "99", 1), True)}
+
+
+def worse(runs):
+    """A row for each thing that no turn with the patched kernel did as well as any with the unpatched one."""
+    for what, (value, more) in COMPARED.items():
+        for row, values in zip(*_both(runs, value)):
+            own, base = values["patched"], values["unpatched"]
+            if min(own) > max(base) if more else max(own) < min(base):
+                yield row | {"what": what}

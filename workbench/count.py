@@ -21,10 +21,12 @@ WORK = ("kvm_arch_commit_memory_region", "kvm_arch_flush_shadow_memslot", "kvm_a
         "kvm_arch_destroy_vm")
 LOCKS = {"_raw_read_lock": "read", "_raw_write_lock": "write"}
 UNLOCKS = {name: name.replace("_lock", "_unlock") for name in LOCKS}
+# What takes an mmap_lock for read; other semaphores of the kind are rare where guests fault.
+MMAP_LOCKS = ("down_read", "down_read_killable", "down_read_trylock")
 # Who drops and takes them for KVM.
 YIELDS = {"__cond_resched_rwlock_read", "__cond_resched_rwlock_write"}
-# x86 asks vCPUs to flush: what does so for whoever wants it.
-REQUEST, ASKS = "kvm_make_all_cpus_request", re.compile(r"kvm_flush_remote_tlbs\w*|kvm_arch_flush_remote_tlbs\w*")
+# x86 asks vCPUs to flush, from wherever that is inlined; and what asks them for something else.
+REQUEST, OTHERS = "kvm_make_all_cpus_request", {"__kvm_mmu_zap_all_fast_front_half", "kvm_arch_vcpu_ioctl_run"}
 
 # SYS instructions of arm64 by op1, CRn, CRm, op2: those that invalidate stage 2 ...
 _STAGE2 = {
@@ -53,6 +55,7 @@ class Span:
     locks: Counter = field(default_factory=Counter)     # (read or write, who takes it) to times
     held: Counter = field(default_factory=Counter)      # read or write to instructions with it held
     longest: Counter = field(default_factory=Counter)   # and in the longest hold
+    mmap: int = 0               # times that a semaphore was taken for read
     tlb: Counter = field(default_factory=Counter)       # kind of TLB invalidation of guests to times
     stage1: Counter = field(default_factory=Counter)    # kind of other TLB invalidation to times
     caches: Counter = field(default_factory=Counter)    # kind of cache maintenance to times
@@ -100,7 +103,7 @@ def options(target, symbols):
         common.run([gcc, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden", "-o", new, SOURCE],
                    path.with_suffix(".log"), what="building QEMU's plugin")
         new.rename(path)
-    wanted = [HANDLER[target.arch], *WORK, *[REQUEST] * (target.arch == "x86")]
+    wanted = [HANDLER[target.arch], *WORK, *MMAP_LOCKS, *[REQUEST] * (target.arch == "x86")]
     lost = [name for name in [*wanted, *UNLOCKS, *UNLOCKS.values()] if name not in symbols.by_name]
     if lost:
         die(f"the kernel has no function {', '.join(lost)}: see workbench/count.py")
@@ -140,9 +143,11 @@ def spans(lines, target, symbols):
             span.handler += instructions
         elif name in WORK:
             span.work += instructions
+        elif name in MMAP_LOCKS:
+            span.mmap += times
         elif name in LOCKS and own:
             span.locks[LOCKS[name], site] += times
-        elif name == REQUEST and ASKS.fullmatch(site):
+        elif name == REQUEST and site not in OTHERS:
             span.tlb[site] += times
     if not any(span.handled for span in found):
         die(f"{HANDLER[target.arch]}() was never called: see workbench/count.py")

@@ -6,7 +6,7 @@ from . import common
 
 TERMINALS = {".svg": "svg size {0},{1} dynamic background rgb 'white' font 'sans,11'",
              ".png": "pngcairo size {0},{1} font 'sans,9'"}
-COLOURS = ["#1f5fa8", "#c8511b", "#4b8b3b"]
+COLOURS = ["#1f5fa8", "#c8511b", "#4b8b3b", "#7a4fa0"]
 # A panel of a plot that has several, and the room for what each line of bars needs, in pixels.
 PANEL = 300, 230
 LINE = 15

@@ -9,13 +9,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, build, checks, initramfs, migrate, run, series, source
+from . import boot, build, checks, initramfs, jobs, migrate, run, series, source
 from .boot import Test
-from .common import CACHE, JOBS, REPO, Error, die, memory_free, say, took, write_atomic
+from .common import CACHE, REPO, Error, die, say, took, write_atomic
 from .migrate import Move
 from .targets import TARGETS
 
@@ -23,8 +22,8 @@ KNOWN_FAILURES = Path(__file__).resolve().parent / "known-failures"
 
 # Names that `tdp test` takes besides those of targets: checks that need no boot.
 PSEUDO = {
-    "host": (checks.host_tests,),
-    "series": tuple(c for c in checks.ALL if c is not checks.host_tests),
+    "host": checks.HOST,
+    "series": tuple(c for c in checks.ALL if c not in checks.HOST),
 }
 
 # Slow machines are no reason to fail; a test that hangs costs so many seconds once.
@@ -659,14 +658,8 @@ def run_boot(report, src, item, known, both=False):
         check_locks(report, item, result, "patched")
 
 
-# Emulators that keep one CPU of the machine busy, whatever they emulate, and the memory that one takes.
+# Emulators that keep one CPU of the machine busy, whatever they emulate.
 ONE_CPU = {"npt", "ept"}
-BOOT_GIB = 5
-
-
-def beside():
-    """How many of them to run at a time."""
-    return max(1, min(2, JOBS, int(memory_free() / BOOT_GIB)))
 
 
 @dataclass(frozen=True)
@@ -720,20 +713,6 @@ def sections(args):
     return todo
 
 
-def _beside(functions, lanes):
-    """What they return; so many run at a time, none goes on if one fails."""
-    pool = ThreadPoolExecutor(lanes)
-    try:
-        running = [pool.submit(function) for function in functions]
-        for ended in wait(running, return_when=FIRST_EXCEPTION).done:
-            ended.result()
-        return [ended.result() for ended in running]
-    finally:
-        boot.stop.set()
-        pool.shutdown(cancel_futures=True)
-        boot.stop.clear()
-
-
 def _do_beside(group, lanes, report, src):
     """Boots some at a time, when all that they need is built; those of two kernels, these beside each other."""
     for section in group:
@@ -745,7 +724,7 @@ def _do_beside(group, lanes, report, src):
             for section in some:
                 section.do(report, src, both=True)
         else:
-            _beside([lambda section=section: section.do(report, src) for section in some], lanes)
+            jobs.beside([lambda section=section: section.do(report, src) for section in some], lanes)
 
 
 def test_cmd(args):
@@ -756,7 +735,7 @@ def test_cmd(args):
     src = series.patched(source.get(args))
     try:
         for together, group in itertools.groupby(todo, Section.goes_beside):
-            lanes = beside() if together else 1
+            lanes = jobs.lanes() if together else 1
             if lanes > 1:
                 _do_beside(list(group), lanes, report, src)
             else:
