@@ -27,7 +27,7 @@ bool kvm_tdp_age_gfn_range(struct kvm_tdp *tdp,
 			   const struct kvm_gfn_range *range)
 {
 	struct kvm_tdp_root *root;
-	struct tdp_iter iter;
+	struct tdp_iter iter __uninitialized;
 	bool young = false;
 
 	rcu_read_lock();
@@ -65,7 +65,7 @@ bool kvm_tdp_test_age_gfn_range(struct kvm_tdp *tdp,
 				const struct kvm_gfn_range *range)
 {
 	struct kvm_tdp_root *root;
-	struct tdp_iter iter;
+	struct tdp_iter iter __uninitialized;
 	bool young = false;
 
 	rcu_read_lock();

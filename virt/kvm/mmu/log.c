@@ -24,7 +24,7 @@ static bool kvm_tdp_log_leaf(struct tdp_iter *iter)
 static void kvm_tdp_log_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			     enum tdp_mode mode)
 {
-	struct kvm_tdp_walk walk;
+	struct kvm_tdp_walk walk __uninitialized;
 	struct tdp_iter *iter = &walk.iter;
 
 	kvm_tdp_walk_init(&walk, mode, true);
@@ -125,10 +125,15 @@ void kvm_tdp_log_masked(struct kvm_tdp *tdp, const struct kvm_memory_slot *slot,
 {
 	gfn_t start = gfn + __ffs(mask), end = gfn + __fls(mask) + 1;
 	struct kvm_tdp_root *root;
-	struct tdp_iter iter;
+	struct tdp_iter iter __uninitialized;
 
-	for_each_kvm_tdp_root(tdp, root, slot->as_id, true) {
-		rcu_read_lock();
+	lockdep_assert_held(&tdp->kvm->mmu_lock);
+
+	rcu_read_lock();
+	/* The lock stays, so that RCU protects them well enough. */
+	list_for_each_entry_rcu(root, &tdp->roots, link) {
+		if (root->as_id != slot->as_id || root->invalid)
+			continue;
 		for_each_tdp_pte(&iter, &root->pgt, start, end, 1) {
 again:
 			switch (tdp_iter_kind(&iter)) {
@@ -151,6 +156,6 @@ again:
 				break;
 			}
 		}
-		rcu_read_unlock();
 	}
+	rcu_read_unlock();
 }

@@ -16,7 +16,7 @@ static int kvm_tdp_split_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 			      enum tdp_mode mode,
 			      struct kvm_mmu_memory_cache *tables)
 {
-	struct kvm_tdp_walk walk;
+	struct kvm_tdp_walk walk __uninitialized;
 	struct kvm *kvm = root->tdp->kvm;
 	struct tdp_iter *iter = &walk.iter;
 	struct tdp_new_table new = {};
