@@ -750,6 +750,34 @@ static void test_recover_refused(void)
 	map_free();
 }
 
+/* Nobody maps anything there: no vCPU has to wait, and one flush does for all. */
+static void test_unmap_once(void)
+{
+	gfn_t gfn, span = max_leaf_level() > 1 ? model_span(2) : 0;
+	/* The last one is only partly in the range. */
+	unsigned int nr = TDP_MAX_BROKEN + 2, flushes;
+	struct mem_shape shape = { 0, nr * span, 2, 0 };
+	gfn_t end = shape.npages - span / 2;
+	struct cpu *cpu = &vm.cpus[0];
+
+	if (tdp_fmt_maintains_unmapped(fmt) || TDP_REPLACE_FLUSHES)
+		test_skip("flushes more often");
+	if (!span || shape.npages > MAX_MEM_PAGES ||
+	    tdp_fmt_end_gfn(fmt) < shape.npages ||
+	    (root_level() > 2 && model_span(3) < shape.npages))
+		test_skip("no such blocks");
+	vm_create(1, &shape);
+	for (gfn = 0; gfn < shape.npages; gfn += span)
+		CHECK(op_fault(cpu, gfn, TEST_W, false) == KVM_TDP_FIXED);
+	CHECK(vm.leaves[1] == nr);
+	flushes = vm.nr_flushes;
+	op_unmap(&vm.mem[0], 0, end, true, true);
+	CHECK(vm.nr_flushes - flushes == 1, "%u flushes",
+	      vm.nr_flushes - flushes);
+	CHECK(!vm.leaves[1]);
+	vm_destroy();
+}
+
 static tdp_pte_t read_leaf(gfn_t gfn, int *level)
 {
 	tdp_pte_t pte;
@@ -974,6 +1002,7 @@ const struct test ops_tests[] = {
 	{ "ops_release", test_release, .operates = true },
 	{ "ops_split", test_split_sizes, .operates = true },
 	{ "ops_recover", test_recover_sizes, .operates = true },
+	{ "ops_unmap_once", test_unmap_once, .operates = true },
 	{ "ops_recover_broken", test_recover_broken, .operates = true },
 	{ "ops_recover_refused", test_recover_refused, .operates = true },
 	{ "ops_plain", test_plain, .operates = true },

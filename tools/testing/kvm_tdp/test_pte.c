@@ -798,7 +798,7 @@ static void test_unmapped(void)
 		test_skip("there is nothing to do");
 
 	tree_init(&t);
-	for (mode = 0; mode <= 1; mode++) {
+	for (mode = TDP_SHARED; mode <= TDP_EXCLUSIVE; mode++) {
 		leaf = tdp_pte_make_leaf(fmt, 7, 1, TDP_YOUNG, 0);
 		tree_set(&t, 0, 1, leaf, mode);
 		CHECK(maintained(&t, 1, mode, none, true) == 1);

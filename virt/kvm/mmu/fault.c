@@ -50,7 +50,7 @@ static int kvm_tdp_other_page(struct kvm_tdp_root *root,
 	if (KVM_BUG_ON(!fault->shadow, root->tdp->kvm))
 		return -EIO;
 
-	if (tdp_iter_set(iter, gather, tdp_pte_none(fmt), TDP_SHARED))
+	if (tdp_iter_zap(iter, gather, TDP_SHARED))
 		kvm_tdp_settle(root, gather);
 	return -EAGAIN;
 }

@@ -65,7 +65,7 @@ static inline enum tdp_kind tdp_iter_kind(const struct tdp_iter *iter)
 	return tdp_pte_kind(iter->pgt->fmt, iter->old, iter->level);
 }
 
-/* Stand on the entry for iter->next in the table of @nr entries at @level. */
+/* Stand on the entry for iter->next in the table of @nr entries, of any level. */
 static inline void __tdp_iter_load(struct tdp_iter *iter, int level,
 				   unsigned int nr)
 {
@@ -157,7 +157,7 @@ static inline void tdp_iter_enter(struct tdp_iter *iter)
 	int level = iter->level - 1;
 
 	iter->table[level - 1] = tdp_pte_table(fmt, iter->old);
-	/* No root, so it spans what the entry does: nearly always a constant. */
+	/* The table is no root: a number that is nearly always a constant. */
 	__tdp_iter_load(iter, level, 1u << (tdp_fmt_level_shift(fmt, level + 1) -
 					    tdp_fmt_level_shift(fmt, level)));
 }

@@ -2,8 +2,8 @@
 /*
  * The write protocol.  No other file stores to an entry of a live table.
  *
- * TDP_SHARED: try_cmpxchg against the walk's snapshot.  Who loses gets the new
- * value as its snapshot and decides again, by type.
+ * TDP_SHARED, TDP_CLOSED: try_cmpxchg against the walk's snapshot.  Who loses gets
+ * the new value as its snapshot and decides again, by type.
  *
  * TDP_EXCLUSIVE: nobody else installs or removes anything, but hardware and
  * lockless paths may still change volatile bits.  Entries that can have such a
@@ -182,8 +182,8 @@ static void tdp_remove_table(const struct tdp_pgtable *pgt,
  * Is the current entry in a table that only this walk knows, as the entry above
  * is still to be made?
  */
-static bool tdp_iter_private(const struct tdp_iter *iter,
-			     const struct tdp_gather *gather)
+static __always_inline bool tdp_iter_private(const struct tdp_iter *iter,
+					     const struct tdp_gather *gather)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	const struct tdp_broken *last;
@@ -200,11 +200,11 @@ static bool tdp_iter_private(const struct tdp_iter *iter,
 /*
  * Must the current entry be broken before it becomes @new?
  *
- * With mmu_lock held for write what maps nothing stays so until the flush; but
+ * Where nobody else maps anything what maps nothing stays so until the flush; but
  * memory may have to be maintained after it.
  */
-static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
-				enum tdp_mode mode)
+static __always_inline bool tdp_iter_must_break(const struct tdp_iter *iter,
+						tdp_pte_t new, enum tdp_mode mode)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 
@@ -215,7 +215,7 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
 	case TDP_NONE:
 	case TDP_FROZEN:
 	case TDP_ANNOTATED:
-		if (mode == TDP_EXCLUSIVE && !tdp_fmt_maintains_unmapped(fmt))
+		if (mode != TDP_SHARED && !tdp_fmt_maintains_unmapped(fmt))
 			return false;
 		break;
 	case TDP_TABLE:
@@ -229,7 +229,7 @@ static bool tdp_iter_must_break(const struct tdp_iter *iter, tdp_pte_t new,
  * Will the current entry, as @new, no longer lead to what CPUs may have cached of
  * it?  Others who look for that find nothing.
  */
-static bool tdp_iter_hides(const struct tdp_iter *iter, tdp_pte_t new)
+static __always_inline bool tdp_iter_hides(const struct tdp_iter *iter, tdp_pte_t new)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	enum tdp_kind to = tdp_pte_kind(fmt, new, iter->level);
@@ -361,23 +361,10 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather)
 	tdp_break_end(gather);
 }
 
-/**
- * tdp_iter_set() - Replace the current entry
- * @iter: the walk; its snapshot is what is replaced
- * @gather: takes the debt: flushes, removed tables, leaf counts
- * @new: the new entry.  A table only through tdp_iter_link() and
- *	 tdp_iter_split().
- * @mode: who else may be there
- *
- * Return: true if it was replaced, or broken and will be: then the snapshot is
- * @new.  False if the entry changed since the snapshot was taken (in TDP_SHARED
- * only); then nothing was done, and the snapshot is what the entry is now.
- *
- * Context: RCU read-side critical section and mmu_lock as @mode says.
- *	    tdp_gather_is_full() does not hold.
- */
-bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
-		  tdp_pte_t new, enum tdp_mode mode)
+/* Inline: much of it goes away where @new is known. */
+static __always_inline bool __tdp_iter_set(struct tdp_iter *iter,
+					   struct tdp_gather *gather,
+					   tdp_pte_t new, enum tdp_mode mode)
 {
 	const struct tdp_fmt *fmt = iter->pgt->fmt;
 	bool private = tdp_iter_private(iter, gather);
@@ -397,7 +384,7 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 	tdp_pte_assert(fmt, new, iter->level);
 
 	/* What is broken nobody passes before it is flushed. */
-	if (mode == TDP_SHARED &&
+	if (mode != TDP_EXCLUSIVE &&
 	    (broken ? tdp_fmt_maintains_unmapped(fmt) : tdp_iter_hides(iter, new)))
 		tdp_gather_owe(iter->pgt, gather);
 	if (broken)
@@ -434,6 +421,41 @@ bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 		tdp_remove_table(iter->pgt, gather, tdp_pte_table(fmt, old),
 				 iter->level - 1, mode, false);
 	return true;
+}
+
+/**
+ * tdp_iter_set() - Replace the current entry
+ * @iter: the walk; its snapshot is what is replaced
+ * @gather: takes the debt: flushes, removed tables, leaf counts
+ * @new: the new entry.  A table only through tdp_iter_link() and
+ *	 tdp_iter_split().
+ * @mode: who else may be there
+ *
+ * Return: true if it was replaced, or broken and will be: then the snapshot is
+ * @new.  False if the entry changed since the snapshot was taken (not if it is
+ * TDP_EXCLUSIVE); then nothing was done, and the snapshot is what the entry is now.
+ *
+ * Context: RCU read-side critical section and mmu_lock as @mode says.
+ *	    tdp_gather_is_full() does not hold.
+ */
+bool tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
+		  tdp_pte_t new, enum tdp_mode mode)
+{
+	return __tdp_iter_set(iter, gather, new, mode);
+}
+
+/**
+ * tdp_iter_zap() - Let the current entry map nothing
+ * @iter: the walk; its snapshot is what is replaced
+ * @gather: takes the debt: flushes, removed tables, leaf counts
+ * @mode: who else may be there
+ *
+ * As tdp_iter_set() with tdp_pte_none(), for those who do it many times.
+ */
+bool tdp_iter_zap(struct tdp_iter *iter, struct tdp_gather *gather,
+		  enum tdp_mode mode)
+{
+	return __tdp_iter_set(iter, gather, tdp_pte_none(iter->pgt->fmt), mode);
 }
 
 /**

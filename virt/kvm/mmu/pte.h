@@ -27,6 +27,8 @@ void tdp_gather_make(const struct tdp_pgtable *pgt, struct tdp_gather *gather);
 
 bool __must_check tdp_iter_set(struct tdp_iter *iter, struct tdp_gather *gather,
 			       tdp_pte_t new, enum tdp_mode mode);
+bool __must_check tdp_iter_zap(struct tdp_iter *iter, struct tdp_gather *gather,
+			       enum tdp_mode mode);
 bool tdp_iter_update(struct tdp_iter *iter, tdp_pte_t new);
 bool __must_check tdp_iter_link(struct tdp_iter *iter,
 				struct tdp_gather *gather,

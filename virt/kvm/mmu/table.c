@@ -17,35 +17,6 @@
 #define TDP_FREE_BATCH	512
 
 /**
- * tdp_gather_add() - Owe a flush
- * @gather: the debt
- * @start: first gfn
- * @end: first gfn behind
- * @level: level of the entry that changed
- * @flush: what has to be flushed, see tdp_pte_change()
- */
-void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
-		    int level, enum tdp_flush flush)
-{
-	/* Below an unlinked table nothing says which levels were cached. */
-	if (flush == TDP_FLUSH_TABLE)
-		level = 0;
-
-	if (!gather->end) {
-		gather->start = start;
-		gather->end = end;
-		gather->level = level;
-		gather->flush = flush;
-		return;
-	}
-	gather->start = min(gather->start, start);
-	gather->end = max(gather->end, end);
-	if (gather->level != level)
-		gather->level = 0;
-	gather->flush = max_t(u8, gather->flush, flush);
-}
-
-/**
  * tdp_gather_break() - Owe an entry
  * @gather: the debt
  * @ptep: the entry, broken by the caller

@@ -178,8 +178,35 @@ static inline void tdp_gather_leaves(struct tdp_gather *gather, int level,
 	gather->levels |= BIT(level - 1);
 }
 
-void tdp_gather_add(struct tdp_gather *gather, gfn_t start, gfn_t end,
-		    int level, enum tdp_flush flush);
+/**
+ * tdp_gather_add() - Owe a flush
+ * @gather: the debt
+ * @start: first gfn
+ * @end: first gfn behind
+ * @level: level of the entry that changed
+ * @flush: what has to be flushed, see tdp_pte_change()
+ */
+static inline void tdp_gather_add(struct tdp_gather *gather, gfn_t start,
+				  gfn_t end, int level, enum tdp_flush flush)
+{
+	/* Below an unlinked table nothing says which levels were cached. */
+	if (flush == TDP_FLUSH_TABLE)
+		level = 0;
+
+	if (!gather->end) {
+		gather->start = start;
+		gather->end = end;
+		gather->level = level;
+		gather->flush = flush;
+		return;
+	}
+	gather->start = min(gather->start, start);
+	gather->end = max(gather->end, end);
+	if (gather->level != level)
+		gather->level = 0;
+	gather->flush = max_t(u8, gather->flush, flush);
+}
+
 void tdp_gather_break(struct tdp_gather *gather, tdp_pte_t __rcu *ptep,
 		      gfn_t gfn, int level, tdp_pte_t old, tdp_pte_t new);
 void tdp_gather_remove(struct tdp_gather *gather, void *table);

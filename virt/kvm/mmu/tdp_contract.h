@@ -42,7 +42,8 @@ static inline unsigned int tdp_fmt_level_shift(const struct tdp_fmt *fmt,
  * @level: level of the table's entries
  *
  * Return: a power of two.  A root can have more entries than fit in a page
- * (concatenated tables), or fewer.
+ * (concatenated tables), or fewer; any other table spans what the entry does that
+ * points to it.
  */
 static inline unsigned int tdp_fmt_nr_entries(const struct tdp_fmt *fmt,
 					      int level);

@@ -9,11 +9,25 @@
 #include "walk.h"
 #include "trace.h"
 
+/*
+ * How to zap the walk's entry: who holds mmu_lock for read has made sure that no
+ * fault maps anything in the range, but what a huge leaf maps can reach beyond it.
+ */
+static enum tdp_mode kvm_tdp_zap_mode(const struct tdp_iter *iter, gfn_t start,
+				      enum tdp_mode mode, int whole)
+{
+	/* Where nothing is broken they are the same. */
+	if (!TDP_MAX_BROKEN || mode == TDP_EXCLUSIVE)
+		return mode;
+	return iter->level <= whole || tdp_iter_inside(iter, start) ?
+	       TDP_CLOSED : TDP_SHARED;
+}
+
 /* Inline: most notifiers find nothing to zap, and what they pay is calls. */
 static __always_inline void kvm_tdp_zap_pass(struct kvm_tdp_root *root,
 					     gfn_t start, gfn_t end,
 					     enum tdp_mode mode, bool may_yield,
-					     int level, int min_level)
+					     int level, int min_level, int whole)
 {
 	struct kvm_tdp_walk walk __uninitialized;
 	struct tdp_iter *iter = &walk.iter;
@@ -36,8 +50,8 @@ again:
 			/* A leaf that is only partly in the range goes, too. */
 			break;
 		}
-		if (!tdp_iter_set(iter, &walk.gather,
-				  tdp_pte_none(root->pgt.fmt), mode))
+		if (!tdp_iter_zap(iter, &walk.gather,
+				  kvm_tdp_zap_mode(iter, start, mode, whole)))
 			goto again;
 	}
 }
@@ -72,15 +86,15 @@ static bool kvm_tdp_spans_entry(const struct tdp_fmt *fmt, gfn_t start,
  *
  * ANNOTATED entries stay where their table does: they map nothing.
  *
- * Context: mmu_lock held; for read only if an invalidation of the range is open,
- *	    no fault can find its memslot, or it does not matter that faults map
- *	    parts of it again meanwhile.
+ * Context: mmu_lock held; for read only if no fault maps anything in the range
+ *	    until this returns: an invalidation of it is open, its memslot is not
+ *	    to be found any more, or @root is out of use.
  */
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
 {
 	const struct tdp_fmt *fmt = root->pgt.fmt;
-	int level = 2, min_level = 1;
+	int level = 2, min_level, whole = 1;
 
 	trace_kvm_tdp_zap(root->as_id, start, end, mode == TDP_EXCLUSIVE,
 			  root->invalid);
@@ -93,15 +107,19 @@ void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 	    tdp_fmt_leaf_allowed(fmt, 3))
 		level = 3;
 
-	/* Tables of level 1 lie in the range or do not touch it: enter none. */
+	/*
+	 * Up to which level is no entry only partly in the range?  It is the lowest
+	 * to visit: tables below go as a whole, and steps there are cheap.
+	 */
 	if (!((start | end) & (tdp_span(fmt, 2) - 1)) &&
 	    tdp_fmt_root_level(fmt) >= 2)
-		min_level = 2;
+		whole = 2;
+	min_level = whole;
 
 	/* The first pass is due even if no table lies in the range. */
 	do {
 		kvm_tdp_zap_pass(root, start, end, mode, may_yield, level,
-				 min_level);
+				 min_level, whole);
 		/* What is smaller than the next pass's tables is gone. */
 		min_level = ++level;
 	} while (kvm_tdp_spans_entry(fmt, start, end, level));

@@ -766,6 +766,11 @@ static void tdp_kunit_set_shared(struct kunit *test)
 	tdp_kunit_check_set(test, TDP_SHARED);
 }
 
+static void tdp_kunit_set_closed(struct kunit *test)
+{
+	tdp_kunit_check_set(test, TDP_CLOSED);
+}
+
 static void tdp_kunit_set_exclusive(struct kunit *test)
 {
 	tdp_kunit_check_set(test, TDP_EXCLUSIVE);
@@ -1207,6 +1212,7 @@ static struct kunit_case tdp_kunit_cases[] = {
 	KUNIT_CASE_PARAM(tdp_kunit_restart, tdp_kunit_gen_params),
 	KUNIT_CASE_PARAM(tdp_kunit_gather, tdp_kunit_gen_params),
 	KUNIT_CASE_PARAM(tdp_kunit_set_shared, tdp_kunit_gen_params),
+	KUNIT_CASE_PARAM(tdp_kunit_set_closed, tdp_kunit_gen_params),
 	KUNIT_CASE_PARAM(tdp_kunit_set_exclusive, tdp_kunit_gen_params),
 	KUNIT_CASE_PARAM(tdp_kunit_lost, tdp_kunit_gen_params),
 	KUNIT_CASE_PARAM(tdp_kunit_lost_link, tdp_kunit_gen_params),
