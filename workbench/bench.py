@@ -49,7 +49,7 @@ def _about(src, target):
     """What the numbers depend on, besides this repository."""
     emulator = boot.qemu(target)
     head = {"target": target.name, "part": "about", "MiB": "0"}
-    values = {"kernel": f"Linux {src.version}", "compiler": build.compiler(target.cross).splitlines()[0],
+    values = {"kernel": f"Linux {src.version}", "compiler": build.compiler(target.cross),
               "emulator": common.capture([emulator, "--version"]).splitlines()[0] if emulator else "Bochs",
               "measured": time.strftime("%Y-%m-%d")}
     return [head | {"quantity": quantity, "value": value} for quantity, value in values.items()]
@@ -99,6 +99,9 @@ def bench_cmd(args):
     if args.page:
         return page.page_cmd(Path(args.page))
     parts = set(args.only or DEFAULT)
+    # What is done again is set beside the first time.
+    if "again" in parts:
+        parts.add("costs")
     _check(args, parts)
     out = _out(args)
     src = series.patched(source.get(args))

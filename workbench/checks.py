@@ -578,4 +578,4 @@ def workbench_tests(src):
 
 # In this order: what is quick and says most comes first.
 HOST = (workbench_tests, host_tests)
-ALL = (overlay_owned, *HOST, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, others_build, sparse)
+SERIES = (overlay_owned, round_trip, git_am, applies, checkpatch, docs, kunit, steps_build, others_build, sparse)

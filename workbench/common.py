@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import hashlib
 import os
 import re
@@ -151,6 +152,23 @@ def capture(cmd, stdin=None, ok=(0,), text=True, what=None, **kw):
         err = done.stderr if text else done.stderr.decode(errors="replace")
         die(f"{what or ' '.join(cmd[:3])} failed: {err.strip()}")
     return done.stdout
+
+
+def read_patterns(path, form):
+    """The lines of a file whose fields are patterns, and at last what is to be said where they match; form: names of the fields."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            fields = [field.strip() for field in line.split("|")]
+            if len(fields) != form.count("|") + 1 or not all(fields):
+                die(f"{path}:{number}: not of the form {form}")
+            found.append(fields)
+    return found
+
+
+def matching(found, *what):
+    """What the first of read_patterns() that match says, or None."""
+    return next((said for *each, said in found if all(map(fnmatch.fnmatchcase, what, each))), None)
 
 
 def write_atomic(path, data, mode=0o644):

@@ -5,7 +5,7 @@ counted in instructions, on one CPU, where nobody who holds it is preempted; how
 vCPUs get, and how long each fault takes them, is measured with two CPUs and the machine's clock, each kernel in turn.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from . import boot, build, costs, plot, run, source
 from .boot import Test
@@ -27,7 +27,7 @@ VCPUS_OF = {"npt": (1, 2)}
 LARGEST = 1024
 MODELS = {"PREEMPT": "lock-stat", "PREEMPT_NONE": "lock-stat-none"}
 TIMEOUT = 900
-SECONDS = 20                # that a test takes on a machine as ours, and as much for each vCPU
+SECONDS = {"npt": 20, "arm64": 45, "arm64-nvhe": 45}    # that a test takes on a machine as ours
 # Two CPUs that take turns in one thread, for a tenth of a second each, say nothing about who waits for whom.
 THREAD = "multi"
 # And with threads some emulators fail now and then (boot.TCG_THREAD), with either kernel: that is done again, and said so.
@@ -48,11 +48,11 @@ class Hold:
 @dataclass
 class Found:
     """What one run of the test has printed: by operation, and by (operation, "read" or "write")."""
-    rates: dict
-    took: dict          # nanoseconds of the operation once
-    holds: dict
-    latencies: dict     # of touches: nanoseconds for each of SHARES
-    exhausted: dict     # runs at whose end the vCPUs had no fresh memory left
+    rates: dict = field(default_factory=dict)
+    took: dict = field(default_factory=dict)        # nanoseconds of the operation once
+    holds: dict = field(default_factory=dict)
+    latencies: dict = field(default_factory=dict)   # of touches: nanoseconds for each of SHARES
+    exhausted: dict = field(default_factory=dict)   # runs at whose end the vCPUs had no fresh memory left
 
 
 # How many touches, of a hundred, took no longer than what is printed.
@@ -64,7 +64,7 @@ KINDS = ("progress,", "latency,", "exhausted,", "lock,")
 
 
 def parse(lines):
-    found = Found({}, {}, {}, {}, {})
+    found = Found()
     for fields in (line.split(",") for line in lines):
         if fields[0] == "progress" and len(fields) == 6:
             found.rates[fields[1]] = float(fields[5])
@@ -108,7 +108,7 @@ def job(src, target, kernel, tests, variant="", exact=False, turn=0):
                 costs.no_result(target, kernel, failed, result)
             if failed:
                 say(f"{target.name}: {kernel}: {result.trouble or 'a test failed'}; once more, as the emulator does that with threads")
-    seconds = costs.SECONDS_BOOT + SECONDS * len(tests) * boot.SLOW_VARIANT.get(variant, 1)
+    seconds = costs.SECONDS_BOOT + SECONDS[target.name] * len(tests) * boot.SLOW_VARIANT.get(variant, 1)
     return Job(f"{target.name}: {len(tests)} of {PROGRAM}, the {kernel} kernel{f', {variant}' if variant else ''}"
                f"{f', turn {turn}' if turn else ''}", list(paths.values()), seconds, measure, alone=not exact)
 
@@ -203,7 +203,7 @@ def unflat(rows, *heads):
     every = {}
     for row in rows:
         turns = every.setdefault(tuple(row[head] for head in heads), {}).setdefault(row["kernel"], {})
-        one = turns.setdefault(int(row["turn"]), Found({}, {}, {}, {}, {}))
+        one = turns.setdefault(int(row["turn"]), Found())
         op, quantity, value = row["operation"], row["quantity"], float(row["value"])
         how, _, field = quantity.partition(": ")
         if quantity == RATE:
@@ -254,20 +254,17 @@ def parallel_tables(every):
 
 
 def _both(runs, value):
-    """Rows, and what they are of: {kernel: values}, of each operation of {kernel: [Found, ...]}."""
-    rows, every = [], []
+    """A row, and what it is of, {kernel: values}, for each operation of {kernel: [Found, ...]}."""
     for op in runs["unpatched"][0].rates:
         # An operation can end before a vCPU has touched anything.
         values = {kernel: [value(one)[op] for one in found if op in value(one)] for kernel, found in runs.items()}
         if all(values.values()):
-            rows.append({"operation": op, **run.medians(values)})
-            every.append(values)
-    return rows, every
+            yield {"operation": op, **run.medians(values)}, values
 
 
 def run_rows(runs, value):
     """A row for each operation, of {kernel: [Found, ...]}."""
-    return _both(runs, value)[0]
+    return [row for row, _ in _both(runs, value)]
 
 
 def draw(path, title, memory, every):
@@ -288,7 +285,7 @@ COMPARED = {"pages a second that all vCPUs touch meanwhile": (lambda found: foun
 def worse(runs):
     """A row for each thing that no turn with the patched kernel did as well as any with the unpatched one."""
     for what, (value, more) in COMPARED.items():
-        for row, values in zip(*_both(runs, value)):
+        for row, values in _both(runs, value):
             own, base = values["patched"], values["unpatched"]
             if min(own) > max(base) if more else max(own) < min(base):
                 yield row | {"what": what}

@@ -85,7 +85,7 @@ class Costs:
     """What tdp_mmu_cost measures on a target, with each kernel."""
 
     def __init__(self, target, src, counted):
-        self.target, self.src, self.counted = target, src, counted
+        self.target, self.counted = target, counted
         self.kernels = kernels(target)
         self.selftests = build.selftests(src, target.arch)
         self.images, self.symbols = {}, {}
@@ -99,6 +99,7 @@ class Costs:
         """Keeps the lines of the output that are wanted, and what was counted; again: beside what was measured before."""
         image = self.images[kernel.name]
         more = count.options(self.target, self.symbols[kernel.name]) if counted else []
+
         def key_of():
             return boot.keys(image, self.selftests, [test], cmdline, *more, *["again"] * again)[test.title]
         key = key_of()
@@ -137,11 +138,11 @@ class Costs:
 
     def found(self, jobs):
         """{kernel: {(memory, operation): Cost}} of jobs that were done."""
-        return {kernel: cheapest(*self._read(job, COST, kernel)) for kernel, job in jobs.items()}
+        return {kernel: cheapest(*self._read(job, kernel)) for kernel, job in jobs.items()}
 
-    def _read(self, job, wanted, kernel):
+    def _read(self, job, kernel):
         lines = job.paths[0].read_text().splitlines()
-        others = (line for line in lines if not wanted.match(line))
+        others = (line for line in lines if not COST.match(line))
         return lines, count.spans(others, self.target, self.symbols[kernel]) if self.counted else None
 
     @staticmethod
@@ -206,6 +207,7 @@ COMPARED = {"whole": lambda c: c.instructions, "in the fault handler": lambda c:
             "TLB invalidations": lambda c: sum(c.span.tlb.values())}
 
 
+# A count that is so many times smaller than the other kernel's is one that the plugin has lost.
 LOST = 10
 
 

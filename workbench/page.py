@@ -1,12 +1,11 @@
 """The page of what `tdp bench` has measured: Markdown and plots, out of the CSV files of a directory and nothing else."""
 
 import csv
-import fnmatch
 from functools import partial
 from pathlib import Path
 
 from . import contention, costs, plot, run, scale
-from .common import REPO, die, write_atomic
+from .common import REPO, die, matching, read_patterns, write_atomic
 from .targets import TARGETS
 
 CAUSES = Path(__file__).resolve().parent / "causes"
@@ -27,17 +26,16 @@ class Measured:
 
     def __init__(self, name, rows):
         self.name, self.target = name, TARGETS[name]
-        part = {}
+        part, growth = {}, {}
         self.about = {row["quantity"]: row["value"] for row in rows if row["part"] == "about"}
         for row in rows:
             part.setdefault(row["part"], []).append(row)
         self.mib = {kind: int(of[0]["MiB"]) for kind, of in part.items()}
         self.costs = costs.unflat(part.get("costs", []))
         self.again = costs.unflat(part.get("again", []))
-        self.growth = {}
         for row in part.get("growth", []):
-            self.growth.setdefault(int(row["MiB"]), []).append(row)
-        self.growth = {mib: costs.unflat(of) for mib, of in sorted(self.growth.items())}
+            growth.setdefault(int(row["MiB"]), []).append(row)
+        self.growth = {mib: costs.unflat(of) for mib, of in sorted(growth.items())}
         self.bytes = costs.unflat_bytes(part.get("memory", []))
         self.parallel = {(memory, int(vcpus)): kernels for (memory, vcpus), kernels
                          in contention.unflat(part.get("parallel", []), "memory", "vCPUs").items()}
@@ -85,16 +83,6 @@ def tables(name, rows):
     return Measured(name, rows).tables()
 
 
-def _causes():
-    """Lines of five fields: target | memory | operation | what | cause; all but the last are patterns."""
-    for number, line in enumerate(CAUSES.read_text().splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
-            fields = [field.strip() for field in line.split("|")]
-            if len(fields) != 5 or not all(fields):
-                die(f"{CAUSES}:{number}: not of the form target | memory | operation | what | cause")
-            yield fields
-
-
 def _worse(m):
     """A row for each thing that is slower or bigger on a target."""
     yield from costs.worse(m.costs) if m.costs else ()
@@ -123,12 +111,11 @@ def _worse_sparse(m):
 
 def slower(every):
     """A row for each thing that is slower or bigger than with the unpatched kernel, with its cause."""
-    causes = list(_causes())
+    causes = read_patterns(CAUSES, "target | memory | operation | what | cause")
     for m in every:
         for row in _worse(m):
-            what = (m.name, row["memory"], row["operation"], row["what"])
-            found = [why for *patterns, why in causes if all(map(fnmatch.fnmatchcase, what, patterns))]
-            yield {"target": m.name, **row, "cause": found[0] if found else UNKNOWN}
+            cause = matching(causes, m.name, row["memory"], row["operation"], row["what"])
+            yield {"target": m.name, **row, "cause": cause or UNKNOWN}
 
 
 UNKNOWN = "**not known**"

@@ -150,9 +150,9 @@ def beside(fault, operation, vcpus):
     return statistics.median(rates), statistics.median(times)
 
 
-def _pages(measured):
-    """What an operation of mmu_progress_test is done to."""
-    return measured.mib["parallel"] << 20 >> 12
+def _pages(measured, op):
+    """To how many an operation of mmu_progress_test is done."""
+    return SINGLE if op == "unmap single pages" else measured.mib["parallel"] << 20 >> 12
 
 
 def _as_long(fault, doing, took, waits):
@@ -167,11 +167,11 @@ def _as_long(fault, doing, took, waits):
 def _operation(measured, kernel, op, ns):
     """The service of an operation of mmu_progress_test, without what it waits for SRCU."""
     cost = measured.costs[kernel]["4K", SAME[op]]
-    doing = service(cost, ns, SINGLE if op == "unmap single pages" else _pages(measured))
+    doing = service(cost, ns, _pages(measured, op))
     if cost.span.work:
-        share = _pages(measured) / cost.number
+        share = _pages(measured, op) / cost.number
         doing = replace(doing, outside=max(0.0, cost.span.work * share * ns - sum(t for _, t in doing.holds)))
-    # It looked at the mmap_lock in another thread's place: it is the operation's own.
+    # Cache lines take no time here.
     old = kernel == "unpatched"
     return replace(doing, mmap=0, breaks=BREAK if old and (measured.target.arch, op) in BREAKS else 0.0,
                    retried=old and (measured.target.arch, op) in RETRIED)
@@ -180,8 +180,7 @@ def _operation(measured, kernel, op, ns):
 def invalidations(measured, kernel, op):
     """TLB invalidations of an operation of mmu_progress_test, that all CPUs must see."""
     cost = measured.costs[kernel]["4K", SAME[op]]
-    pages = SINGLE if op == "unmap single pages" else _pages(measured)
-    return sum(cost.span.tlb.values()) * pages / cost.number
+    return sum(cost.span.tlb.values()) * _pages(measured, op) / cost.number
 
 
 def stop_of(measured, runs, faults, own):
@@ -234,7 +233,7 @@ def checked(measured):
         # And of one of an operation, which the emulator does not leave for a guest and back, as it does for each fault.
         clear = measured.costs[kernel]["4K", "clear log"]
         own[kernel] = statistics.median(_values(runs, kernel, 1, "took", "clear log")) / (
-            clear.instructions * _pages(measured) / clear.number)
+            clear.instructions * _pages(measured, "clear log") / clear.number)
     stop = stop_of(measured, runs, faults, own) if runs else 0.0
     for kernel in faults:
         values, fault = partial(_values, runs, kernel), faults[kernel]
@@ -267,17 +266,18 @@ def _error(got, real):
 @dataclass(frozen=True)
 class Published:
     """Seconds in which so many vCPUs did so many faults each: with a lock that is taken for write by each, then for read."""
-    title: str
     source: str
     faults: int
     write: dict
     read: dict
 
 
-UPTON = Published("arm64, `dirty_log_perf_test -s anonymous_thp -m 2 -b 4G`, dirty seconds", "Upton, parallel faults v5, Nov 2022",
+# arm64, `dirty_log_perf_test -s anonymous_thp -m 2 -b 4G`, dirty seconds.
+UPTON = Published("Upton, parallel faults v5, Nov 2022",
                   4 << 30 >> 12, {1: .87, 2: 1.11, 4: 2.39, 8: 5.01, 16: 8.89, 32: 19.90, 48: 32.10},
                   {1: .93, 2: 1.16, 4: 1.27, 8: 1.39, 16: 2.07, 32: 4.45, 48: 6.23})
-ZHANG = Published("arm64 (Altra), `dirty_log_perf_test`, 2 GiB for each vCPU, dirty seconds", "Zhang, rwlock, Jan 2022",
+# arm64 (Altra), `dirty_log_perf_test`, 2 GiB for each vCPU, dirty seconds.
+ZHANG = Published("Zhang, rwlock, Jan 2022",
                   2 << 30 >> 12, {1: .926, 2: 1.189, 4: 2.503, 8: 5.069, 16: 10.340, 32: 20.351, 64: 40.994},
                   {1: .803, 2: .843, 4: .942, 8: 1.458, 16: 2.853, 32: 5.886, 64: 12.190})
 TABLES = (UPTON, ZHANG)
@@ -286,7 +286,7 @@ GARDON_VCPUS, GARDON_WAIT, GARDON_SAVED = 416, 98, 89
 
 
 def rate(fault, vcpus, line, faults=FAULTS):
-    """(faults in a nanosecond, the host, what is busy by name) of vCPUs that do nothing else, each on a CPU of its own."""
+    """(faults in a nanosecond, what is busy by name) of vCPUs that do nothing else, each on a CPU of its own."""
     host = Host(vcpus, line)
     for _ in range(vcpus):
         host.vcpu(fault)
@@ -301,7 +301,7 @@ def rate(fault, vcpus, line, faults=FAULTS):
     if written := (host.mmu_lock.held_for_write - held) / window:
         shares[lines[0].name] = 0.0
         shares["mmu_lock held for write"] = written
-    return per_ns, host, shares | {"the vCPUs themselves": per_ns * fault.total / vcpus}
+    return per_ns, shares | {"the vCPUs themselves": per_ns * fault.total / vcpus}
 
 
 def line_of(table):
@@ -378,7 +378,7 @@ def large_rows(measured, hardware=LARGE, vcpus=VCPUS):
         for kernel, costs in measured.costs.items():
             if ("4K", op) in costs:
                 fault = on(hardware, costs["4K", op])
-                per_ns, _, shares = rate(fault, vcpus, hardware.line)
+                per_ns, shares = rate(fault, vcpus, hardware.line)
                 name = max(shares, key=shares.get)
                 yield {"target": measured.name, "operation": op, "kernel": kernel, "alone: us": f"{fault.total / 1000:.2f}",
                        "million faults/s": f"{per_ns * 1000:.1f}", f"s for {TIB} TiB": f"{(TIB << 40) / PAGE / per_ns / 1e9:.0f}",
@@ -473,6 +473,11 @@ def _errors(rows, head):
             f" {max(values)} %") if values else "nothing to compare"
 
 
+def _listed(names):
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _of(rows, **what):
     return [row for row in rows if all(row[head] == value for head, value in what.items())]
 
@@ -491,7 +496,8 @@ def sections(every):
         rows = list(checked(m))
         if rows:
             predicted = [row for row in rows if row["vCPUs"] != "1"]
-            yield f"{m.name}: checked against 1 to 8 vCPUs on {CPUS} CPUs", [
+            numbers = list(dict.fromkeys(row["vCPUs"] for row in rows))
+            yield f"{m.name}: checked against {_listed(numbers)} vCPUs on {CPUS} CPUs", [
                 "Fitted for each kernel: the time of an instruction, so that one vCPU gets as far as measured where nothing is done",
                 f"beside it; for the machine, that all takes {slowdown(m):.2f} times as long where both CPUs are busy (from two vCPUs and",
                 "nothing beside them, both kernels); how long each operation takes beside one vCPU; and on arm64 for how long the emulator",
@@ -501,7 +507,7 @@ def sections(every):
                 "The last column is what CPU shares alone would give, without any lock. No cache line is shared by more than two CPUs",
                 "here: this says nothing about that part of the model, which the published tables below are for. On arm64, 6.12 lets a",
                 "fault end only if no notifier began or ended meanwhile, whatever it was for: that is in the model, too.", "",
-                "Errors for 2, 4 and 8 vCPUs: " + "; ".join(
+                f"Errors for {_listed(numbers[1:])} vCPUs: " + "; ".join(
                     f"{kernel}: {_errors(_of(predicted, kernel=kernel), 'error %')} (without locks:"
                     f" {_errors(_of(predicted, kernel=kernel), 'error % without locks')})"
                     for kernel in contention.KERNELS) + "."], rows, []

@@ -38,7 +38,7 @@ class Lock:
         self.line = Line(f"cache line of {name}", remote)
         self.name, self.readers, self.writer = name, 0, None
         self.waiting = deque()
-        self.waited = self.longest_wait = self.held_for_write = 0.0
+        self.longest_wait = self.held_for_write = 0.0
 
     def grants(self, how):
         return self.writer is None and (how == "read" or not self.readers)
@@ -157,7 +157,6 @@ class Machine:
             lock.readers += 1
         else:
             lock.writer = thread
-        lock.waited += self.now - thread.asked_at
         lock.longest_wait = max(lock.longest_wait, self.now - thread.asked_at)
         thread.held_since = self.now
         self._at(lock.line.change(self.now, thread), self._step, thread)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import boot, build, checks, initramfs, jobs, migrate, run, series, source
 from .boot import Test
-from .common import CACHE, REPO, Error, die, say, took, write_atomic
+from .common import CACHE, REPO, Error, die, matching, read_patterns, say, took, write_atomic
 from .migrate import Move
 from .targets import TARGETS
 
@@ -23,7 +23,7 @@ KNOWN_FAILURES = Path(__file__).resolve().parent / "known-failures"
 # Names that `tdp test` takes besides those of targets: checks that need no boot.
 PSEUDO = {
     "host": checks.HOST,
-    "series": tuple(c for c in checks.ALL if c not in checks.HOST),
+    "series": checks.SERIES,
 }
 
 # Slow machines are no reason to fail; a test that hangs costs so many seconds once.
@@ -457,22 +457,12 @@ def _listed(item, selftests):
 
 
 def known_failures():
-    """Lines of three fields: boot | test with its arguments | reason; the first two are patterns."""
-    known = []
-    for number, line in enumerate(KNOWN_FAILURES.read_text().splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
-            fields = [f.strip() for f in line.split("|")]
-            if len(fields) != 3 or not all(fields):
-                die(f"{KNOWN_FAILURES}:{number}: not of the form boot | test | reason")
-            known.append(fields)
-    return known
+    """Tests that fail for a reason that is known: see common.read_patterns()."""
+    return read_patterns(KNOWN_FAILURES, "boot | test with its arguments | reason")
 
 
 def known_reason(known, item, title):
-    for where, test, reason in known:
-        if fnmatch.fnmatch(item.name, where) and fnmatch.fnmatch(title.split("/")[-1], test):
-            return reason
-    return None
+    return matching(known, item.name, title.split("/")[-1])
 
 
 class Report:
