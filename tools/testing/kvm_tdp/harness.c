@@ -419,12 +419,22 @@ void stand(struct tree *t, struct tdp_iter *iter, gfn_t gfn, int level)
 	CHECK(false, "%llx at level %d is not there", gfn, level);
 }
 
+/* Where nobody maps anything, entries are only taken away. */
+enum tdp_mode random_mode(tdp_pte_t new)
+{
+	if (new == tdp_pte_none(fmt) && !rnd(3))
+		return TDP_CLOSED;
+	return rnd(2) ? TDP_EXCLUSIVE : TDP_SHARED;
+}
+
 void tree_fill(struct tree *t, unsigned int nr)
 {
 	while (nr--) {
 		int level = random_level();
 
-		tree_set(t, random_gfn(), level, random_pte(level), rnd(2));
+		tdp_pte_t new = random_pte(level);
+
+		tree_set(t, random_gfn(), level, new, random_mode(new));
 	}
 }
 

@@ -262,6 +262,7 @@ kvm_pfn_t random_pfn(int level);
 u64 random_table_attr(void);
 /* NONE, ANNOTATED or LEAF. */
 tdp_pte_t random_pte(int level);
+enum tdp_mode random_mode(tdp_pte_t new);
 
 /* Levels are from 1 to these. */
 static inline int root_level(void)

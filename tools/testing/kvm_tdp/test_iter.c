@@ -160,7 +160,7 @@ static void change(struct tree *t, struct tdp_iter *iter)
 		new = tdp_pte_none(fmt);
 		if (rnd(2))
 			new = tdp_pte_unpin_table(fmt, iter->old);
-		CHECK(set_and_make(iter, &t->gather, new, rnd(2)));
+		CHECK(set_and_make(iter, &t->gather, new, random_mode(new)));
 		tdp_gather_flushed(&t->gather);
 		break;
 	case TDP_FROZEN:
@@ -198,7 +198,7 @@ static void test_change(void)
 		rcu_read_lock();
 		for_each_tdp_pte(&iter, &t.pgt, start, end, min_level) {
 			tdp_pte_t *pte = tree_find(&t, gfn, &(int){ level });
-			tdp_pte_t snapshot;
+			tdp_pte_t snapshot, new;
 
 			CHECK(gfn < end && gfn < max_gfn, "walked too far");
 			CHECK(iter.gfn == gfn && iter.level == level,
@@ -225,8 +225,9 @@ static void test_change(void)
 			} else if (changes && !rnd(3)) {
 				changes--;
 				snapshot = iter.old;
-				tree_set(&t, max(gfn, iter.next), level,
-					 random_pte(level), rnd(2));
+				new = random_pte(level);
+				tree_set(&t, max(gfn, iter.next), level, new,
+					 random_mode(new));
 				CHECK(iter.old == snapshot);
 			}
 
@@ -279,7 +280,7 @@ static void test_restart(void)
 		rcu_read_lock();
 		for_each_tdp_pte(&iter, &t.pgt, start, end, 1) {
 			int level = iter.level;
-			tdp_pte_t *pte;
+			tdp_pte_t *pte, none = tdp_pte_none(fmt);
 
 			CHECK(steps++ < 20 * MAX_VISITS, "no end");
 			CHECK(iter.next == next, "at %llx, not %llx",
@@ -302,8 +303,8 @@ static void test_restart(void)
 				last = next;
 				tdp_iter_restart(&iter);
 				if (remove && !rnd(4)) {
-					tree_set(&t, next, level + 1,
-						 tdp_pte_none(fmt), rnd(2));
+					tree_set(&t, next, level + 1, none,
+						 random_mode(none));
 					rcu_read_unlock();
 					test_grace_period();
 					rcu_read_lock();

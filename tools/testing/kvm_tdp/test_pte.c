@@ -378,7 +378,7 @@ static void check_same_table(struct tree *t, struct tdp_iter *iter, u64 attr,
 	new = tdp_pte_make_table(fmt, hw_view(old, root).phys, attr);
 
 	/* Who loses leaves it as others made it. */
-	if (mode == TDP_SHARED) {
+	if (mode != TDP_EXCLUSIVE) {
 		others = tdp_pte_make_table(fmt, hw_view(old, root).phys,
 					    attr ^ (marks & -marks));
 		*pte = new;
@@ -417,7 +417,8 @@ static void test_same_table(void)
 	tree_set(&t, 0, 1, leaf, TDP_SHARED);
 	rcu_read_lock();
 	for (i = 0; i < 20; i++)
-		check_same_table(&t, &iter, random_table_attr(), i & 1);
+		check_same_table(&t, &iter, random_table_attr(),
+				 i & 1 ? TDP_EXCLUSIVE : TDP_SHARED);
 
 	/* The walk goes on into it, and all is there. */
 	stand(&t, &iter, 0, root);

@@ -207,6 +207,7 @@ static void test_remove(void)
 {
 	int i, round, root = root_level();
 	struct tree t;
+	tdp_pte_t new;
 
 	if (root == 1)
 		test_skip("no tables");
@@ -216,13 +217,13 @@ static void test_remove(void)
 			gfn_t gfn = random_gfn() % model_span(root);
 			int level = 1 + rnd(root - 1);
 
-			tree_set(&t, gfn, level, random_pte(level), rnd(2));
+			new = random_pte(level);
+			tree_set(&t, gfn, level, new, random_mode(new));
 		}
 		test_grace_period();
 		nr_freed = 0;
-		check_remove(&t, round & 2 ? random_pte(root) :
-					     tdp_pte_none(fmt),
-			     round & 1 ? TDP_EXCLUSIVE : TDP_SHARED);
+		new = round & 2 ? random_pte(root) : tdp_pte_none(fmt);
+		check_remove(&t, new, random_mode(new));
 		tree_destroy(&t);
 		nr_freed = 0;
 	}
@@ -363,7 +364,7 @@ static void check_step(struct tree *t, struct mapped *was, struct mapped *is)
 	span = model_span(level);
 	pick -= pick % span;
 
-	tree_set_owing(t, pick, level, new, rnd(2));
+	tree_set_owing(t, pick, level, new, random_mode(new));
 	read_map(t, is);
 
 	/* Or more, if a leaf above was broken. */

@@ -43,9 +43,7 @@ static int kvm_tdp_other_page(struct kvm_tdp_root *root,
 			      const struct kvm_tdp_fault *fault,
 			      struct tdp_iter *iter, struct tdp_gather *gather)
 {
-	const struct tdp_fmt *fmt = root->pgt.fmt;
-
-	if (tdp_pte_slotless(fmt, iter->old))
+	if (tdp_pte_slotless(root->pgt.fmt, iter->old))
 		return -EFAULT;
 	if (KVM_BUG_ON(!fault->shadow, root->tdp->kvm))
 		return -EIO;

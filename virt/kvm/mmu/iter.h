@@ -22,8 +22,8 @@
  * @min_level: lowest level that the walk descends to
  * @restart: the next step goes to the root, see tdp_iter_restart()
  *
- * Large, and tdp_iter_init() sets what a walk needs: where it is on the path of a
- * fault it is __uninitialized, or else the compiler may clear all of it.
+ * Large, and tdp_iter_init() sets what a walk needs: it is __uninitialized where
+ * time matters, or else the compiler may clear all of it.
  *
  * Tables are protected by RCU: a walk, from tdp_iter_init() to its end, lies in
  * one read-side critical section, unless it restarts when it enters a new one.

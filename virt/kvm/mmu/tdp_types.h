@@ -56,8 +56,9 @@ enum tdp_flush {
 /**
  * enum tdp_mode - who else may change entries at the same time
  * @TDP_SHARED: everyone who holds mmu_lock for read, lockless paths, hardware
- * @TDP_CLOSED: the same, but until what is owed for the entry was paid nobody maps
- *		anything where it does: to take away what it maps
+ * @TDP_CLOSED: the same, but until what is owed for the entry was paid nobody puts
+ *		anything where it was, no table and no annotation either: to take away
+ *		what it maps
  * @TDP_EXCLUSIVE: mmu_lock is held for write: lockless paths and hardware,
  *		   which change volatile bits of leaves and nothing else
  */

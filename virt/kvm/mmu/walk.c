@@ -124,10 +124,10 @@ static void kvm_tdp_walk_unlock(struct kvm_tdp_walk *walk)
 	kvm_tdp_settle(walk->root, &walk->gather);
 
 	rcu_read_unlock();
-	if (walk->mode == TDP_SHARED)
-		read_unlock(lock);
-	else
+	if (walk->mode == TDP_EXCLUSIVE)
 		write_unlock(lock);
+	else
+		read_unlock(lock);
 }
 
 /* What the iterator stands on may be gone: the walk comes back by the root. */
@@ -137,10 +137,10 @@ static void kvm_tdp_walk_relock(struct kvm_tdp_walk *walk)
 {
 	rwlock_t *lock = &walk->root->tdp->kvm->mmu_lock;
 
-	if (walk->mode == TDP_SHARED)
-		read_lock(lock);
-	else
+	if (walk->mode == TDP_EXCLUSIVE)
 		write_lock(lock);
+	else
+		read_lock(lock);
 	rcu_read_lock();
 
 	walk->yielded = walk->iter.next;

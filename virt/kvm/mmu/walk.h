@@ -12,7 +12,7 @@
  * @gather: what it owes
  * @yielded: iter.next when the walk last yielded: at least one entry is done
  *	     with before the next time
- * @mode: whether mmu_lock is held for read or for write
+ * @mode: TDP_SHARED or TDP_EXCLUSIVE: mmu_lock is held for read or for write
  * @may_yield: give way to waiters and to the scheduler
  *
  * A walk that ended leaves it fit for the next.
@@ -50,10 +50,10 @@ static inline void kvm_tdp_walk_init(struct kvm_tdp_walk *walk,
 
 static inline void kvm_tdp_assert_locked(struct kvm *kvm, enum tdp_mode mode)
 {
-	if (mode == TDP_SHARED)
-		lockdep_assert_held_read(&kvm->mmu_lock);
-	else
+	if (mode == TDP_EXCLUSIVE)
 		lockdep_assert_held_write(&kvm->mmu_lock);
+	else
+		lockdep_assert_held_read(&kvm->mmu_lock);
 }
 
 /**

@@ -77,7 +77,7 @@ static bool kvm_tdp_spans_entry(const struct tdp_fmt *fmt, gfn_t start,
  * @root: the root, referenced by the caller
  * @start: first gfn
  * @end: first gfn behind
- * @mode: how mmu_lock is held
+ * @mode: TDP_SHARED or TDP_EXCLUSIVE: how mmu_lock is held
  * @may_yield: mmu_lock may be dropped on the way
  *
  * Tables that lie wholly in the range are freed.  One pass for each level, from
@@ -86,9 +86,9 @@ static bool kvm_tdp_spans_entry(const struct tdp_fmt *fmt, gfn_t start,
  *
  * ANNOTATED entries stay where their table does: they map nothing.
  *
- * Context: mmu_lock held; for read only if no fault maps anything in the range
+ * Context: mmu_lock held; for read only if no fault puts anything into the range
  *	    until this returns: an invalidation of it is open, its memslot is not
- *	    to be found any more, or @root is out of use.
+ *	    to be found any more, @root is out of use, or the VM cannot run.
  */
 void kvm_tdp_zap_root(struct kvm_tdp_root *root, gfn_t start, gfn_t end,
 		      enum tdp_mode mode, bool may_yield)
