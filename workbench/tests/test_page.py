@@ -9,6 +9,7 @@ from .. import contention, costs, page, run
 from ..common import REPO
 from ..costs import Cost
 from ..count import Span
+from ..targets import TARGETS
 
 KEPT = REPO / "docs/performance"
 
@@ -55,6 +56,17 @@ class Slower(unittest.TestCase):
                                   "patched": {("4K", "a"): one(1010, 400), ("4K", "b"): one(1000, 600)}}))
         self.assertEqual([(row["operation"], row["what"], row["ratio"]) for row in page.slower([page.Measured("npt", rows)])],
                          [("a", "whole", "1.010"), ("b", "in the fault handler", "1.200")])
+
+    def test_another_default_has_rows_of_its_own(self):
+        def of(start, write, stop):
+            return {"exit": one(7, 0), "log start": one(start, 0), "write": one(write, 0), "log stop": one(stop, 0)}
+        found = {kernel: {(memory, what): cost for memory, costs_of in every.items() for what, cost in costs_of.items()}
+                 for kernel, every in {"unpatched": {"2M": of(500, 20, 9), "2M lazy": of(10, 800, 9)},
+                                       "patched": {"2M": of(400, 20, 9), "2M lazy": of(10, 700, 9)}}.items()}
+        rows = [(row["operation"], row["unpatched"], row["patched"]) for row in costs.default_rows(TARGETS["arm64"], found)]
+        self.assertEqual(rows, [("log start", "10", "400"), ("write", "800", "20"),
+                                ("all from log start to log stop", "819", "429")])
+        self.assertEqual(list(costs.default_rows(TARGETS["npt"], found)), [])
 
     def test_an_operation_may_be_missing(self):
         rows = in_csv(costs.flat({"unpatched": {("4K", "a"): one(1000, 500)}, "patched": {("4K", "b"): one(1000, 600)}}))
