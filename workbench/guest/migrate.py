@@ -237,7 +237,7 @@ class Vm:
 class Move:
     """A migration from one QEMU to another."""
 
-    def __init__(self, options, source, postcopy=False, paused=False, mbps=None, downtime=None, later=None):
+    def __init__(self, options, source, postcopy=False, paused=False, mbps=None, downtime=None):
         self.source = source
         uri = f"unix:{RUN}/{source.name}/migration"
         with contextlib.suppress(FileNotFoundError):
@@ -247,13 +247,20 @@ class Move:
             vm.do("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": postcopy}])
         source.do("migrate-set-parameters", **{"max-bandwidth": (mbps or options.mbps) << 20,
                                                "downtime-limit": downtime or options.downtime,
-                                               "max-postcopy-bandwidth": (later or mbps or options.mbps) << 20})
+                                               "max-postcopy-bandwidth": (mbps or options.mbps) << 20})
         self.before = [t for t in source.track if t[0] >= source.since]
         self.start = self.end = now_ms()
         source.do("migrate", uri=uri)
 
     def query(self):
         return self.source.do("query-migrate")
+
+    def active(self):
+        """As query(), of a migration that must not be through yet."""
+        found = self.query()
+        if found["status"] not in ("setup", "active"):
+            raise Wrong(f"the migration is {found['status']} too early")
+        return found
 
     def status(self, *wanted, failed=("failed", "cancelled", "postcopy-paused")):
         """Waits for a status."""
@@ -272,10 +279,7 @@ class Move:
     def sent(self, mib):
         """Waits until so much has been sent."""
         def ready():
-            found = self.query()
-            if found["status"] not in ("setup", "active"):
-                raise Wrong(f"the migration is {found['status']} before {mib} MiB were sent")
-            return found.get("ram", {}).get("transferred", 0) >= mib << 20
+            return self.active().get("ram", {}).get("transferred", 0) >= mib << 20
         wait_for(f"{mib} MiB sent", ready)
 
 
@@ -352,13 +356,14 @@ def switched_over(options, move):
 
 
 def hybrid(options, source):
-    """Pre-copy, and post-copy for what is left after one round."""
-    # Pre-copy must not get through, nor may all be there before the guest asks for it.
-    move = Move(options, source, postcopy=True, downtime=1, later=options.slow)
+    """Pre-copy, and post-copy for what is left after one round or more."""
+    # Pre-copy must not get through, nor may all be there before the guest asks for it, however late the rounds are looked at.
+    move = Move(options, source, postcopy=True, downtime=1, mbps=options.slow)
 
-    def round_is_over():
-        return move.query().get("ram", {}).get("dirty-sync-count", 0) >= 2
-    wait_for("a round of pre-copy", round_is_over)
+    def much_is_left():
+        ram = move.active().get("ram", {})
+        return ram.get("dirty-sync-count", 0) >= 2 and ram["remaining"] >= options.load << 20 >> 4
+    wait_for("a round of pre-copy that leaves a sixteenth of what the guest writes", much_is_left)
     return switched_over(options, move)
 
 
