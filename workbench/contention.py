@@ -228,7 +228,23 @@ def locks_tables(every):
         shown, what = (HELD, "1 CPU: microseconds of 1000 instructions") if clock == "instructions" else (
             WAITED, "2 CPUs: microseconds of the machine's clock")
         for title, how, quantity in shown:
-            yield f"{model}, {memory}, {what}: {title}", list(lock_rows(by_size, how, quantity))
+            yield (f"{model} with lock statistics, which cost instructions themselves, {memory}, {what}: {title}",
+                   list(lock_rows(by_size, how, quantity)))
+
+
+def worse_locks(every):
+    """A row for each operation whose holds for write are longer with the patched kernel, as exactly as they are known, at the
+    largest size; holds for read are longer by design, while nobody waits. Of what locks_tables() takes."""
+    largest = max((key[3] for key in every), key=int, default=None)
+    for (model, memory, clock, mib), runs in every.items():
+        if clock != "instructions" or mib != largest:
+            continue
+        for title, how, quantity in (shown for shown in HELD if shown[1] == "write"):
+            for op in runs["unpatched"][0].rates:
+                was, now = (getattr(runs[kernel][0].holds.get((op, how)), quantity, 0) for kernel in KERNELS)
+                if now > was * (1 + costs.AGREE):
+                    yield {"memory": memory, "operation": op, "what": f"{title}, lock statistics, {model}", "per": "us",
+                           "unpatched": _microseconds(was), "patched": _microseconds(now), "ratio": costs.ratio(now, was)}
 
 
 # Of Found, by operation, what is shown of the runs; what more is better is a ratio above 1.

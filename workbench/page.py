@@ -95,6 +95,7 @@ def _worse(m):
         for row in contention.worse(runs):
             yield {"memory": memory, "operation": row["operation"], "what": f"{row['what']}, {vcpus} vCPUs", "per": "-",
                    "unpatched": row["unpatched"], "patched": row["patched"], "ratio": row["ratio"]}
+    yield from contention.worse_locks(m.locks)
 
 
 def _worse_sparse(m):

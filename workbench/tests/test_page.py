@@ -68,6 +68,18 @@ class Slower(unittest.TestCase):
                                 ("all from log start to log stop", "819", "429")])
         self.assertEqual(list(costs.default_rows(TARGETS["npt"], found)), [])
 
+    def test_longer_write_holds_at_the_largest_size_are_said(self):
+        def holding(read, write):
+            return contention.parse(["progress,unmap,10,20000,300,15000000", f"lock,unmap,read,7,{read},{read},0,0,0",
+                                     f"lock,unmap,write,7,{write},{write},0,0,0"])
+        rows = in_csv([row for mib, own in ((64, 9), (128, 3))
+                       for kernel, one in (("unpatched", holding(1, 2)), ("patched", holding(5, own)))
+                       for row in contention.flat("4k", 1, 1, mib, kernel, one, "PREEMPT", "instructions")])
+        every = contention.unflat(rows, "model", "memory", "clock", "MiB")
+        self.assertEqual([(row["what"], row["ratio"]) for row in contention.worse_locks(every)],
+                         [("longest hold for write, lock statistics, PREEMPT", "1.500"),
+                          ("all holds for write, lock statistics, PREEMPT", "1.500")])
+
     def test_an_operation_may_be_missing(self):
         rows = in_csv(costs.flat({"unpatched": {("4K", "a"): one(1000, 500)}, "patched": {("4K", "b"): one(1000, 600)}}))
         for _, table in page.tables("npt", rows):
