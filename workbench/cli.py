@@ -129,7 +129,7 @@ def parser():
                       " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter.\n\n"
                       f"targets:\n{_target_lines(HOSTS)}")
     migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", SCENARIOS),
-                         help="only precopy, postcopy (at once), hybrid (after one round), cancel, killed (the destination),"
+                         help="only precopy, postcopy (at once), hybrid (after a round or more), cancel, killed (the destination),"
                          " or ten (back and forth); may be given again")
     migrate.add_argument("--vcpus", metavar="N", type=int, choices=VCPUS, action="append", help="only guests with 1, 2 or 4 vCPUs")
     migrate.add_argument("--memory", metavar="M", action="append", type=one_of("kind of memory", BACKINGS),

@@ -239,8 +239,8 @@ def worse_locks(every):
     for (model, memory, clock, mib), runs in every.items():
         if clock != "instructions" or mib != largest:
             continue
-        for title, how, quantity in (shown for shown in HELD if shown[1] == "write"):
-            for op in runs["unpatched"][0].rates:
+        for title, how, quantity in HELD:
+            for op in runs["unpatched"][0].rates if how == "write" else ():
                 was, now = (getattr(runs[kernel][0].holds.get((op, how)), quantity, 0) for kernel in KERNELS)
                 if now > was * (1 + costs.AGREE):
                     yield {"memory": memory, "operation": op, "what": f"{title}, lock statistics, {model}", "per": "us",

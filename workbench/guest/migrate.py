@@ -245,9 +245,9 @@ class Move:
         self.dest = Vm(options, incoming=uri, paused=paused)
         for vm in (source, self.dest):
             vm.do("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": postcopy}])
-        source.do("migrate-set-parameters", **{"max-bandwidth": (mbps or options.mbps) << 20,
-                                               "downtime-limit": downtime or options.downtime,
-                                               "max-postcopy-bandwidth": (mbps or options.mbps) << 20})
+        rate = (mbps or options.mbps) << 20
+        source.do("migrate-set-parameters", **{"max-bandwidth": rate, "max-postcopy-bandwidth": rate,
+                                               "downtime-limit": downtime or options.downtime})
         self.before = [t for t in source.track if t[0] >= source.since]
         self.start = self.end = now_ms()
         source.do("migrate", uri=uri)
