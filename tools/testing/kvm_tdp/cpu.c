@@ -233,7 +233,22 @@ static void check_prepared(const struct cpu *cpu, gfn_t gfn, tdp_pte_t pte,
 	}
 }
 
-/* No CPU can use the memory through a root any more. */
+/* Do the tables say so still, or again? */
+static bool is_current(const struct cached *c)
+{
+	struct view v;
+
+	if (tdp_table_to_page(c->from)->state != PAGE_TABLE)
+		return false;
+	v = hw_view(*c->from, c->level);
+	return !v.table && v.access &&
+	       v.phys == hw_view(c->pte, c->level).phys;
+}
+
+/*
+ * No CPU can use the memory through a root any more; but a part of a block, beside
+ * what was to be unmapped, can have been mapped again.
+ */
 void cpu_check_flushed(const struct kvm_tdp_root *root, kvm_pfn_t pfn, gfn_t nr)
 {
 	const struct cached *c;
@@ -243,7 +258,8 @@ void cpu_check_flushed(const struct kvm_tdp_root *root, kvm_pfn_t pfn, gfn_t nr)
 		for (c = cpu->cached; c < cpu->cached + cpu->nr; c++) {
 			struct view v = hw_view(c->pte, c->level);
 
-			if (vm.vmids[c->vmid] != root || v.table || !v.access)
+			if (vm.vmids[c->vmid] != root || v.table || !v.access ||
+			    is_current(c))
 				continue;
 			CHECK(pfn + nr <= v.phys >> PAGE_SHIFT ||
 			      pfn >= (v.phys >> PAGE_SHIFT) + model_span(c->level),

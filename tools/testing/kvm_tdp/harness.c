@@ -617,7 +617,7 @@ static int run_all(char **only, bool list, bool *ok)
 				snprintf(name, sizeof(name), "%s.%s",
 					 test->name, format);
 				if (!wanted(name, only) ||
-				    (test->races && !model_races()) ||
+				    (test->races && !model_races(test->unmaps)) ||
 				    (test->operates && !model_operates()))
 					continue;
 				nr++;

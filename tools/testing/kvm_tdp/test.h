@@ -15,6 +15,7 @@ struct test {
 	void (*run)(void);
 	int arg;
 	bool races;
+	bool unmaps;		/* a race, about memory that is given back */
 	bool operates;
 };
 
@@ -154,8 +155,11 @@ tdp_pte_t sw_lockless(tdp_pte_t pte, int level);
 unsigned int sw_marks(tdp_pte_t pte);
 
 const char *model_use(unsigned int nr);
-/* Is this one of the few variants of the format to try all schedules with? */
-bool model_races(void);
+/*
+ * Is this one of the few variants of the format to try all schedules with, of what
+ * unmaps or of all?
+ */
+bool model_races(bool unmaps);
 /* Is it one of those to try all operations with? */
 bool model_operates(void);
 /* Has a leaf that is made old its write permission still? */

@@ -778,7 +778,10 @@ const struct test *litmus_tests(void)
 
 	for (i = 0; i < ARRAY_SIZE(shapes); i++)
 		tests[i] = (struct test) {
-			shapes[i].name, test_shape, i, true,
+			.name = shapes[i].name,
+			.run = test_shape,
+			.arg = i,
+			.races = true,
 		};
 	return tests;
 }

@@ -176,6 +176,7 @@ static const struct race_op {
 	unsigned int states;
 	bool keeps;		/* what is mapped stays mapped */
 	bool kernel;
+	bool unmaps;		/* and others run meanwhile */
 } ops[] = {
 	{ "write",	run_write,	ALL_STATES, .keeps = true },
 	{ "read",	run_read,	ALL_STATES, .keeps = true },
@@ -183,9 +184,10 @@ static const struct race_op {
 	{ "prefetch",	run_prefetch,	ANY_STATE & ~(OLD | READONLY | STALE),
 	  .keeps = true },
 	{ "unmap_a",	run_unmap_a,	ANY_STATE, .kernel = true },
-	{ "unmap_b",	run_unmap_b,	ANY_STATE, .kernel = true },
+	{ "unmap_b",	run_unmap_b,	ANY_STATE, .kernel = true,
+	  .unmaps = true },
 	{ "unmap_all",	run_unmap_all,	ANY_STATE & ~(OLD | READONLY | ALL_SET),
-	  .kernel = true },
+	  .kernel = true, .unmaps = true },
 	{ "zap",	run_zap,	ANY_STATE & ~(OLD | READONLY | ALL_SET) },
 	{ "zap_all",	run_zap_all,	SMALL | PINNED | STALE, .kernel = true },
 	{ "invalidate",	run_invalidate,	EMPTY | SMALL | HUGE | LOGGED | PINNED |
@@ -543,12 +545,20 @@ static const struct test *race_tests(void)
 			snprintf(names[nr], sizeof(names[nr]), "race_%s_%s",
 				 ops[i].name, ops[j].name);
 			tests[nr] = (struct test) {
-				names[nr], test_pair, i * NR_OPS + j, true,
+				.name = names[nr],
+				.run = test_pair,
+				.arg = i * NR_OPS + j,
+				.races = true,
+				.unmaps = ops[i].unmaps || ops[j].unmaps,
 			};
 			nr++;
 		}
 	}
-	tests[nr++] = (struct test) { "race_triples", test_triples, 0, true };
+	tests[nr++] = (struct test) {
+		.name = "race_triples",
+		.run = test_triples,
+		.races = true,
+	};
 	tests[nr].name = NULL;
 	return tests;
 }

@@ -349,6 +349,7 @@ void tdp_maintain_unmapped(const struct tdp_pgtable *pgt, u64 pte, int level)
 
 	lockdep_assert_held(&vm.kvm.mmu_lock);
 	CHECK(!root->invalid);
+	sched_point("maintain %llx, level %llu", tdp_pte_pfn(fmt, pte), level);
 	/* What takes its time has a flush, and a chance to yield, of its own. */
 	if (level > 2) {
 		CHECK(vm.cleaned_at != vm.nr_flushes, "two blocks at a time");

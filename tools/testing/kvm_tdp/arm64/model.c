@@ -122,11 +122,15 @@ const char *model_use(unsigned int nr)
 	return tf->name;
 }
 
-/* With and without hardware's access flag; the second only for longer runs. */
-bool model_races(void)
+/*
+ * With and without hardware's access flag; the second, where memory is maintained
+ * as it is unmapped, only for that and for longer runs.
+ */
+bool model_races(bool unmaps)
 {
 	return PAGE_SHIFT == 12 && tf->ia_bits == 40 &&
-	       (tf == formats || (race_bound > 1 && tf == formats + 1));
+	       (tf == formats ||
+		((unmaps || race_bound > 1) && tf == formats + 1));
 }
 
 /* Roots of one table, of several, and of a part of one. */

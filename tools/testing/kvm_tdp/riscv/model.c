@@ -66,7 +66,7 @@ const char *model_use(unsigned int nr)
 }
 
 /* With the fewest levels, in long runs: it differs in bits only. */
-bool model_races(void)
+bool model_races(bool unmaps)
 {
 	return tf->levels == 3 && tf->pbmt && race_bound > 1;
 }

@@ -67,7 +67,7 @@ void s390_replace_and_purge(tdp_pte_t *ptep, tdp_pte_t new)
 		entry_purged(ptep);
 }
 
-bool model_races(void)
+bool model_races(bool unmaps)
 {
 	return tf == formats && race_bound > 1;
 }

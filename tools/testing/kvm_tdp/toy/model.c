@@ -56,7 +56,7 @@ const char *model_use(unsigned int nr)
 	return tf->name;
 }
 
-bool model_races(void)
+bool model_races(bool unmaps)
 {
 	return tf->fmt.end_gfn <= 8;
 }

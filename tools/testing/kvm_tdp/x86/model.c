@@ -121,7 +121,7 @@ const char *model_use(unsigned int nr)
 }
 
 /* Each kind of state bits, with the fewest levels; first the odd ones. */
-bool model_races(void)
+bool model_races(bool unmaps)
 {
 	if (tf->levels != 4 || tf->enc || tf->ad_type == AD_WRPROT_ONLY)
 		return false;
