@@ -137,6 +137,7 @@ def parser():
     migrate.add_argument("--log", metavar="L", action="append", type=one_of("log", LOGS),
                          help="only all-set, manual, get (bitmaps) or ring")
     migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
+    migrate.add_argument("--nested", action="store_true", help="only those whose guest has a guest that writes (npt)")
                          help="another build of the host's kernel")
     migrate.add_argument("--compare", metavar="N", type=int, default=0, help="instead, measure what guests get done meanwhile,"
                          " N times in turn with the unpatched kernel; medians, spread and plots")

@@ -102,16 +102,17 @@ def _prune(directory, pattern, keep=KEEP):
         old.unlink(missing_ok=True)
 
 
-def guest_program(target, source, *how):
-    """One of our programs for guests: static, or as the compiler's options say."""
+def guest_program(target, source, *how, parts=()):
+    """One of our programs for guests: static, or as the compiler's options say. Parts: other sources and headers of it."""
     how = how or ("-static", "-pthread")
-    key = digest(source.read_bytes(), target.cross, *how)
+    key = digest(source.read_bytes(), *(part.read_bytes() for part in parts), target.cross, *how)
     out = CACHE / "boot" / f"{source.stem}-{target.arch}-{key}"
     with lock("initramfs"):
         if not out.exists():
             out.parent.mkdir(parents=True, exist_ok=True)
             new = out.with_suffix(".new")
-            run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", *how, "-s", "-o", new, source],
+            run([f"{target.cross}gcc", "-O2", "-Wall", "-Wextra", *how, "-s", "-o", new, source,
+                 *(part for part in parts if part.suffix == ".c")],
                 log=out.with_suffix(".log"), what=f"compiling {source.name} for {target.arch}")
             new.rename(out)
             # Those of before; another checkout may use the last ones.

@@ -20,6 +20,8 @@ from .targets import TARGETS
 
 GUEST = Path(__file__).resolve().parent / "guest"
 DRIVER, LOAD, OLD_LOG = GUEST / "migrate.py", GUEST / "load.c", GUEST / "old_log.c"
+# Guests of a guest: on x86.
+NESTED = {"x86": (GUEST / "nested.h", GUEST / "nested.c"), "arm64": (GUEST / "nested.h",)}
 QEMU = {"x86": "qemu-system-x86", "arm64": "qemu-system-arm"}
 
 # With two CPUs QEMU 7.2 delivers an interrupt that KVM injects a second time, into code that has them disabled: a timer's was
@@ -39,12 +41,13 @@ class Move:
     vcpus: int = 2
     backing: str = "4k"
     log: str = "all-set"
+    nested: bool = False    # a guest of the guest writes
     more: str = ""
 
     @property
     def test(self):
-        return Test("migrate", f"{self.scenario} --vcpus {self.vcpus} --backing {self.backing} --log {self.log} {self.more}".strip(),
-                    TIMEOUT)
+        words = f"{self.scenario} --vcpus {self.vcpus} --backing {self.backing} --log {self.log} {'--nested ' * self.nested}{self.more}"
+        return Test("migrate", words.strip(), TIMEOUT)
 
 
 VCPUS = (1, 2, 4)
@@ -56,6 +59,9 @@ EVERY = (
     *(Move(s, v, b) for s in ("postcopy", "hybrid", "cancel", "killed") for v in VCPUS for b in BACKINGS),
     *(Move(s, 2, b, "ring") for s in ("hybrid", "cancel", "killed") for b in BACKINGS),
     *(Move("ten", 2, b) for b in BACKINGS),
+    *(Move("precopy", v, b, log, nested=True) for v in VCPUS[:2] for b in BACKINGS for log in ("all-set", "get", "ring")),
+    *(Move(s, 2, b, nested=True) for s in ("postcopy", "hybrid", "cancel", "killed") for b in BACKINGS),
+    Move("ten", 2, nested=True),
 )
 SCENARIOS = tuple(dict.fromkeys(m.scenario for m in EVERY))
 # What the guest gets done while it is migrated, as fast as it can.
@@ -78,7 +84,7 @@ class Content:
 
     def __init__(self, target, kernel):
         self.root = rootfs.of(target.arch, (QEMU[target.arch], "python3"))
-        self.load = initramfs.guest_program(target, LOAD)
+        self.load = initramfs.guest_program(target, LOAD, parts=NESTED[target.arch])
         self.old_log = initramfs.guest_program(target, OLD_LOG, "-shared", "-fPIC")
         self.kernel = Path(kernel)
         stat = self.kernel.stat()
@@ -141,16 +147,17 @@ FIGURES = (("total_ms", "total ms"), ("downtime_ms", "downtime ms"), ("rounds", 
 def row(target, kernel, o):
     shown = {title: "-" if o.figure(name) is None else f"{o.figure(name):.0f}" for name, title in FIGURES}
     return {"host": target.name, "kernel": kernel, "migration": o.move.scenario, "vCPUs": str(o.move.vcpus),
-            "memory": o.move.backing, "log": o.move.log, "verdict": o.verdict, **shown}
+            "memory": o.move.backing, "log": o.move.log, "writer": "nested" if o.move.nested else "guest", "verdict": o.verdict, **shown}
 
 
-def wanted(args):
-    """The migrations that the options leave of all."""
+def wanted(args, target):
+    """The migrations that the options leave of all that a target has."""
     chosen = [m for m in EVERY if (not args.scenario or m.scenario in args.scenario)
               and (not args.vcpus or m.vcpus in args.vcpus) and (not args.memory or m.backing in args.memory)
-              and (not args.log or m.log in args.log)]
+              and (not args.log or m.log in args.log) and (not args.nested or m.nested)
+              and (not m.nested or target.arch == "x86")]
     if not chosen:
-        die("no migration is like that: tdp migrate --help says what there is", status=2)
+        die(f"{target.name}: no migration is like that: tdp migrate --help says what there is", status=2)
     return chosen
 
 
@@ -163,7 +170,7 @@ def verdicts(args, src, rows):
         selftests = build.selftests(src, target.arch)
         image = build.kernel(src, target, variant)
         guest = image if variant in ("", "16k", "64k") else build.kernel(src, target)
-        moves = wanted(args)
+        moves = wanted(args, target)
         say(f"{name}: {len(moves)} migrations, up to a minute for most")
 
         def told(o):

@@ -10,8 +10,8 @@
  * them when the console says so.
  *
  * The kernel's command line sets the variables: LOAD_MIB, LOAD_RATE (pages a
- * second, of all threads; 0: as many as it can). The console takes "check" and
- * says, each a line:
+ * second, of all threads; 0: as many as it can), LOAD_NESTED (1: all writes are
+ * made in a VM in the guest). The console takes "check" and says, each a line:
  *
  *	load: filled PAGES
  *	load: MILLISECONDS PAGES-WRITTEN LONGEST-STALL-US	twice a second
@@ -33,6 +33,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nested.h"
+
 #define PAGE		4096UL
 /* Of each page, eight cache lines. */
 #define LINES		8
@@ -40,11 +42,14 @@
 #define TICK_US		10000
 #define REPORT_MS	500
 #define SHOWN		5
+/* Pages that are written before it is seen how long that took: an exit of a nested vCPU takes longer than a page. */
+#define BATCH		(nested ? 16 : 1)
 
 struct writer {
 	pthread_t thread;
+	struct nested_vcpu *vcpu;	/* that writes; NULL: the thread itself */
 	uint64_t first, pages, seed;
-	unsigned int rate;
+	unsigned int rate, batch;
 	int cpu;
 	_Atomic uint64_t written;
 	_Atomic uint64_t stall_us;
@@ -55,9 +60,23 @@ static uint32_t *generations;
 static uint64_t nr_pages;
 static struct writer *writers;
 static int nr_writers;
+static bool nested;
 static atomic_bool pause_writers;
 static atomic_int nr_paused;
 static _Atomic uint64_t nr_lost;
+static struct lost {
+	uint64_t page, found;
+	uint32_t want;
+	unsigned int line;
+	atomic_bool there;
+} lost_lines[SHOWN];
+
+static void fail(const char *what)
+{
+	perror(what);
+	for (;;)
+		pause();
+}
 
 static uint64_t now_us(void)
 {
@@ -88,15 +107,35 @@ static void verify(uint64_t page)
 {
 	uint32_t want = generations[page];
 	unsigned int line;
+	uint64_t number;
 
 	for (line = 0; line < LINES; line++) {
 		uint64_t found = memory[page][line * WORDS];
 
 		if (found == word(page, line, want))
 			continue;
-		if (atomic_fetch_add(&nr_lost, 1) < SHOWN)
-			printf("load: lost page %lu line %u: found %#lx, want generation %u\n",
-			       page, line, found, want);
+		number = atomic_fetch_add(&nr_lost, 1);
+		if (number < SHOWN) {
+			struct lost *l = &lost_lines[number];
+
+			l->page = page;
+			l->line = line;
+			l->found = found;
+			l->want = want;
+			atomic_store(&l->there, true);
+		}
+	}
+}
+
+static void show_lost(void)
+{
+	static int shown;
+
+	for (; shown < SHOWN && atomic_load(&lost_lines[shown].there); shown++) {
+		struct lost *l = &lost_lines[shown];
+
+		printf("load: lost page %lu line %u: found %#lx, want generation %u\n",
+		       l->page, l->line, l->found, l->want);
 	}
 }
 
@@ -115,6 +154,21 @@ static uint64_t next(uint64_t *seed)
 	*seed ^= *seed >> 7;
 	*seed ^= *seed << 17;
 	return *seed;
+}
+
+/* Nothing but memory: it may run in a nested vCPU. */
+static void write_batch(void *arg)
+{
+	struct writer *w = arg;
+	uint64_t page;
+	unsigned int i;
+
+	for (i = 0; i < w->batch; i++) {
+		page = w->first + next(&w->seed) % w->pages;
+		verify(page);
+		write_page(page);
+		atomic_fetch_add(&w->written, 1);
+	}
 }
 
 static void wait_while_paused(void)
@@ -137,8 +191,8 @@ static void sleep_until(uint64_t us)
 static void *write_pages(void *arg)
 {
 	struct writer *w = arg;
-	uint64_t per_tick = (uint64_t)w->rate * TICK_US / 1000000 ?: 1;
-	uint64_t tick = now_us(), before, took, page, i;
+	uint64_t per_tick = w->rate ? (uint64_t)w->rate * TICK_US / 1000000 ?: 1 : BATCH;
+	uint64_t tick = now_us(), before, took, left;
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
@@ -146,16 +200,17 @@ static void *write_pages(void *arg)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 
 	for (;;) {
-		for (i = 0; i < per_tick; i++) {
+		for (left = per_tick; left; left -= w->batch) {
 			wait_while_paused();
-			page = w->first + next(&w->seed) % w->pages;
+			w->batch = left < BATCH ? left : BATCH;
 			before = now_us();
-			verify(page);
-			write_page(page);
+			if (!w->vcpu)
+				write_batch(w);
+			else if (nested_call(w->vcpu, write_batch, w))
+				fail("load: nested");
 			took = now_us() - before;
 			if (took > atomic_load(&w->stall_us))
 				atomic_store(&w->stall_us, took);
-			atomic_fetch_add(&w->written, 1);
 		}
 		if (!w->rate)
 			continue;
@@ -179,6 +234,7 @@ static void check(void)
 	for (page = 0; page < nr_pages; page++)
 		verify(page);
 	lost = atomic_load(&nr_lost);
+	show_lost();
 	if (lost)
 		printf("load: check %lu lines lost of %lu pages\n", lost, nr_pages);
 	else
@@ -198,14 +254,22 @@ static void report(uint64_t since)
 		s = atomic_exchange(&writers[i].stall_us, 0);
 		stall = s > stall ? s : stall;
 	}
+	show_lost();
 	printf("load: %lu %lu %lu\n", (now_us() - since) / 1000, written, stall);
 }
 
-static void fail(const char *what)
+/* Memory, zeroed, for what writers read and write. */
+static void *allocate(size_t size)
 {
-	perror(what);
-	for (;;)
-		pause();
+	void *p;
+
+	if (nested)
+		p = nested_memory(size);
+	else
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!p || p == MAP_FAILED)
+		fail("load: memory");
+	return p;
 }
 
 int main(void)
@@ -213,17 +277,21 @@ int main(void)
 	struct pollfd in = { .fd = 0, .events = POLLIN };
 	unsigned long rate = setting("LOAD_RATE", 0);
 	uint64_t page, since, last;
+	size_t size, tables;
 	char line[64];
+	uint8_t *all;
 	int i;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	nr_writers = get_nprocs();
 	nr_pages = setting("LOAD_MIB", 64) * 256;
-	memory = mmap(NULL, nr_pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	generations = calloc(nr_pages, sizeof(*generations));
-	writers = calloc(nr_writers, sizeof(*writers));
-	if (memory == MAP_FAILED || !generations || !writers)
-		fail("load: memory");
+	nested = setting("LOAD_NESTED", 0);
+	size = nr_pages * PAGE;
+	tables = nr_pages * sizeof(*generations);
+	all = allocate(size + tables + nr_writers * sizeof(*writers));
+	memory = (void *)all;
+	generations = (void *)(all + size);
+	writers = (void *)(all + size + tables);
 
 	for (page = 0; page < nr_pages; page++)
 		write_page(page);
@@ -238,6 +306,9 @@ int main(void)
 		w->pages = nr_pages * (i + 1) / nr_writers - w->first;
 		w->seed = 0x2545f4914f6cdd1dUL + i;
 		w->rate = rate / nr_writers;
+		w->vcpu = nested ? nested_vcpu() : NULL;
+		if (nested && !w->vcpu)
+			fail("load: nested");
 		if (pthread_create(&w->thread, NULL, write_pages, w))
 			fail("load: threads");
 	}

@@ -39,14 +39,15 @@ class Machine(NamedTuple):
     options: str
     cpu: str
     console: str
+    nested_cpu: str     # of a guest that has guests
     ram: int            # its address
     clock: bool         # KVM writes clocks to its memory
 
 
 MACHINE = {
     # On an emulated x86 host a guest with all that the CPU has does not come far.
-    "x86_64": Machine("qemu-system-x86_64", "-machine pc", "kvm64", "console=ttyS0", 0, True),
-    "aarch64": Machine("qemu-system-aarch64", "-machine virt,gic-version=host", "host", "console=ttyAMA0", 0x40000000, False),
+    "x86_64": Machine("qemu-system-x86_64", "-machine pc", "kvm64", "kvm64,+svm,+npt,+nrip-save", "console=ttyS0", 0, True),
+    "aarch64": Machine("qemu-system-aarch64", "-machine virt,gic-version=host", "host", "", "console=ttyAMA0", 0x40000000, False),
 }[platform.machine()]
 LINE = 64                   # bytes; a vCPU's clock has one
 
@@ -94,11 +95,13 @@ class Vm:
         os.makedirs(where)
         accel = "kvm,dirty-ring-size=4096" if options.log == "ring" else "kvm"
         ram = "memory-backend-memfd,hugetlb=on,hugetlbsize=2M,share=off" if options.backing == "hugetlb" else "memory-backend-ram"
-        words = [MACHINE.qemu, "-accel", accel, "-cpu", MACHINE.cpu, *MACHINE.options.split(), "-smp", str(options.vcpus),
+        cpu = MACHINE.nested_cpu if options.nested else MACHINE.cpu
+        words = [MACHINE.qemu, "-accel", accel, "-cpu", cpu, *MACHINE.options.split(), "-smp", str(options.vcpus),
                  "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", f"{options.memory}M",
                  "-object", f"{ram},id=ram,size={options.memory}M", "-machine", "memory-backend=ram",
                  "-kernel", f"{GUEST}/kernel", "-initrd", f"{GUEST}/initramfs", "-append",
-                 f"{MACHINE.console} {'' if options.verbose else 'quiet '}panic=-1 LOAD_MIB={options.load} LOAD_RATE={options.rate}",
+                 f"{MACHINE.console} {'' if options.verbose else 'quiet '}panic=-1 "
+                 f"LOAD_MIB={options.load} LOAD_RATE={options.rate} LOAD_NESTED={options.nested:d}",
                  "-chardev", f"socket,id=serial,path={where}/serial,server=on,wait=off", "-serial", "chardev:serial",
                  "-qmp", f"unix:{where}/qmp,server=on,wait=off"]
         if incoming:
@@ -138,7 +141,7 @@ class Vm:
         """A guest that panics ends its QEMU."""
         if self.qemu.poll() is not None:
             raise Wrong(f"{self.name}: QEMU ended: {self.said()}")
-        if broken := next((text for text in self.lines if re.search(r"Kernel panic|BUG:|Oops|load: memory|load: threads", text)), None):
+        if broken := next((text for text in self.lines if re.search(r"Kernel panic|BUG:|Oops|load: (memory|threads|nested)", text)), None):
             raise Wrong(f"{self.name}: the guest broke: {broken}")
 
     def said(self):
@@ -295,9 +298,9 @@ def start(options):
     return vm
 
 
-def is_clock(before, after):
+def is_clock(before, after, vcpus):
     """A line of the guest's kvmclock that KVM writes as a vCPU is restored: a vCPU's, whose version and times change but not
-    its scale, or the wall clock: version, seconds, nanoseconds."""
+    its scale, or the wall clock, with each of them: version, seconds, nanoseconds."""
     if before[24:29] == after[24:29] != bytes(5) and before[LINE // 2:] == after[LINE // 2:]:
         return True
     at = next(i for i in range(0, LINE, 4) if before[i:i + 4] != after[i:i + 4])
@@ -305,7 +308,7 @@ def is_clock(before, after):
         return False
     old, = struct.unpack_from("<I", before, at)
     new, _, nanoseconds = struct.unpack_from("<III", after, at)
-    return before[at + 12:] == after[at + 12:] and new == old + 2 and nanoseconds < 10 ** 9
+    return before[at + 12:] == after[at + 12:] and new in range(old + 2, old + 2 * vcpus + 1, 2) and nanoseconds < 10 ** 9
 
 
 def same_memory(source, dest, options):
@@ -319,7 +322,7 @@ def same_memory(source, dest, options):
                 before, after = a[i:i + LINE], b[i:i + LINE]
                 if before == after:
                     continue
-                if MACHINE.clock and is_clock(before, after) and len(clocks) <= options.vcpus \
+                if MACHINE.clock and is_clock(before, after, options.vcpus) and len(clocks) <= options.vcpus \
                         and clocks[:1] in ([], [number]):
                     clocks.append(number)
                 else:
@@ -508,6 +511,8 @@ def main():
     p.add_argument("--log", choices=("all-set", "manual", "get", "ring"), default="all-set", help="of what was written:"
                    " a bitmap that is cleared apart, all set at first or not; one that is cleared as it is read; a ring")
     p.add_argument("--mbps", type=int, default=200, help="MiB a second that are sent")
+    if options.nested and not MACHINE.nested_cpu:
+        raise Skip("guests have no guests here")
     p.add_argument("--slow", type=int, default=8, help="the same of a migration that is not to end")
     p.add_argument("--downtime", type=int, default=500, help="ms that QEMU may stop the guest")
     p.add_argument("--seconds", type=int, default=8, help="that a migration goes on which is not to end (pressure)")
@@ -533,6 +538,7 @@ def main():
     except Exception as e:
         for vm in Vm.every:
             print(*(f"# guest: {vm.name}: {text}" for text in vm.lines[-8:]), sep="\n")
+    p.add_argument("--nested", action="store_true", help="a guest of the guest writes")
         if not isinstance(e, Wrong):
             print(*(f"# {line}" for line in traceback.format_exc().splitlines()), sep="\n")
         print(f"# {e}\nnot ok 1 {options.scenario}")
