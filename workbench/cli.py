@@ -126,7 +126,8 @@ def parser():
                       "  tdp migrate arm64 --compare 5",
                       "Debian's QEMU runs twice in the host, with accel=kvm; the guest verifies all that it has written,"
                       " and after pre-copy\nthe RAM of both ends is compared. Each scenario with 1, 2 and 4 vCPUs, memory of 4K"
-                      " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter.\n\n"
+                      " pages, THP and hugetlb,\nand four kinds of dirty log, as far as they matter; on npt some in which a guest"
+                      " of the guest writes.\n\n"
                       f"targets:\n{_target_lines(HOSTS)}")
     migrate.add_argument("--scenario", metavar="S", action="append", type=one_of("scenario", SCENARIOS),
                          help="only precopy, postcopy (at once), hybrid (after a round or more), cancel, killed (the destination),"
@@ -136,11 +137,12 @@ def parser():
                          help="only 4k, thp or hugetlb")
     migrate.add_argument("--log", metavar="L", action="append", type=one_of("log", LOGS),
                          help="only all-set, manual, get (bitmaps) or ring")
-    migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
     migrate.add_argument("--nested", action="store_true", help="only those whose guest has a guest that writes (npt)")
+    migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
                          help="another build of the host's kernel")
     migrate.add_argument("--compare", metavar="N", type=int, default=0, help="instead, measure what guests get done meanwhile,"
-                         " N times in turn with the unpatched kernel; medians, spread and plots")
+                         " N times in turn with the unpatched kernel, and as often on kernels with lock statistics; medians, spread"
+                         " and plots")
     migrate.add_argument("--sabotage", action="store_true", help="instead, build kernels that lose what guests write: are they"
                          " caught?")
     migrate.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")

@@ -64,10 +64,11 @@ EVERY = (
     Move("ten", 2, nested=True),
 )
 SCENARIOS = tuple(dict.fromkeys(m.scenario for m in EVERY))
-# What the guest gets done while it is migrated, as fast as it can.
+# What the guest gets done while it is migrated, as fast as it can; and what a migration takes.
 COMPARED = (
     *(Move("pressure", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
     *(Move("postcopy", 2, b, more="--rate 0 --mbps 60 --track") for b in ("4k", "thp")),
+    *(Move("precopy", 2, b) for b in ("4k", "thp")),
 )
 
 # Of the sabotages of the tests on the host, what loses writes in every schedule. A flush that is left out is not seen here:
@@ -141,11 +142,17 @@ def migrate(target, image, selftests, guest, moves, variant="", on_outcome=None)
 
 
 FIGURES = (("total_ms", "total ms"), ("downtime_ms", "downtime ms"), ("rounds", "rounds"), ("sent_mib", "MiB sent"),
-           ("before_pps", "pages/s before"), ("during_pps", "during"), ("stall_us", "longest stall us"))
+           ("dirty_pps", "dirty pages/s"), ("before_pps", "pages/s before"), ("during_pps", "during"),
+           ("stall_us", "longest stall us"))
+# Of the mmu_locks of both ends, on a kernel that has lock statistics, which make each hold longer.
+LOCK_FIGURES = (("w_holds", "W holds"), ("w_longest_us", "longest us"), ("w_total_us", "all of them us"),
+                ("wait_us", "longest wait us"))
+LOCK_VARIANT = "lock-stat"
 
 
 def row(target, kernel, o):
     shown = {title: "-" if o.figure(name) is None else f"{o.figure(name):.0f}" for name, title in FIGURES}
+    shown |= {title: f"{o.figure(name):.0f}" for name, title in LOCK_FIGURES if o.figure(name) is not None}
     return {"host": target.name, "kernel": kernel, "migration": o.move.scenario, "vCPUs": str(o.move.vcpus),
             "memory": o.move.backing, "log": o.move.log, "writer": "nested" if o.move.nested else "guest", "verdict": o.verdict, **shown}
 
@@ -203,28 +210,18 @@ def _went_well(found, result):
 
 
 def compared(args, src, rows, path):
-    """COMPARED on both kernels in turn; True if all went well. Draws what guests wrote over time."""
+    """COMPARED on both kernels in turn, and again where locks are watched; True if all went well. Draws what guests wrote over
+    time."""
     good, drawn, summary = True, [], []
     for name in dict.fromkeys(args.targets):
         target = _host(name, src)
-        selftests = build.selftests(src, target.arch)
-        images = {"unpatched": build.kernel(source.unpatched(src), target), "patched": build.kernel(src, target)}
-        every = {kernel: [] for kernel in images}
-        for turn in range(args.compare):
-            for kernel, image in images.items():
-                say(f"{name}: {kernel}, {turn + 1} of {args.compare}")
-                found, result = migrate(target, image, selftests, images["patched"], COMPARED)
-                rows += [row(target, kernel, o) for o in found]
-                every[kernel].append(found)
-                good = _went_well(found, result) and good
-        for number, move in enumerate(COMPARED):
-            for figure, title in (("before_pps", "pages/s before"), ("during_pps", "pages/s during"),
-                                  ("stall_us", "longest stall us")):
-                values = {kernel: [v for found in runs if (v := found[number].figure(figure)) is not None]
-                          for kernel, runs in every.items()}
-                if all(values.values()):
-                    summary.append(_summary(target, move, title, values))
-            tracks = {kernel: found[0][number].track for kernel, found in every.items() if found[0][number].track}
+        plain, well = _in_turn(args, src, target, "", rows)
+        watched, well_watched = _in_turn(args, src, target, LOCK_VARIANT, rows)
+        good = good and well and well_watched
+        for move in COMPARED:
+            summary += _summary(target, move, plain, FIGURES) + _summary(target, move, watched, LOCK_FIGURES)
+            tracks = {kernel: found[0].track for kernel, outcomes in plain.items()
+                      if (found := [o for o in outcomes if o.move == move and o.track])}
             if tracks:
                 base = path.with_name(f"{path.stem}-{name}-{move.scenario}-{move.backing}")
                 drawn += plot.over_time(base, f"{name}, {move.scenario}, {move.backing}: pages that the guest writes",
@@ -236,8 +233,31 @@ def compared(args, src, rows, path):
     return good
 
 
-def _summary(target, move, title, values):
-    return {"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **run.medians(values)}
+def _in_turn(args, src, target, variant, rows):
+    """The outcomes on each kernel, and whether all went well."""
+    selftests = build.selftests(src, target.arch)
+    images = {"unpatched": build.kernel(source.unpatched(src), target, variant), "patched": build.kernel(src, target, variant)}
+    guest = build.kernel(src, target)
+    every, good = {kernel: [] for kernel in images}, True
+    for turn in range(args.compare):
+        for kernel, image in images.items():
+            say(f"{target.name}: {kernel}{f', {variant}' if variant else ''}, {turn + 1} of {args.compare}")
+            found, result = migrate(target, image, selftests, guest, COMPARED, variant)
+            rows += [row(target, f"{kernel}{f', {variant}' if variant else ''}", o) for o in found]
+            every[kernel] += found
+            good = _went_well(found, result) and good
+    return every, good
+
+
+def _summary(target, move, every, figures):
+    """A row for each figure that both kernels have."""
+    rows = []
+    for figure, title in figures:
+        values = {kernel: [v for o in outcomes if o.move == move and (v := o.figure(figure)) is not None]
+                  for kernel, outcomes in every.items()}
+        if all(values.values()):
+            rows.append({"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **run.medians(values)})
+    return rows
 
 
 def _rates(track):

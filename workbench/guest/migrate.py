@@ -27,6 +27,7 @@ import traceback
 from typing import NamedTuple
 
 GUEST = "/guest"            # the guest's kernel and initramfs
+LOCK_STAT = "/proc/lock_stat"
 RUN = "/tmp/migrate"
 PATIENCE = 240              # seconds for one thing to happen; the machine is emulated, and slow at times
 KSFT_SKIP = 4
@@ -38,8 +39,8 @@ class Machine(NamedTuple):
     qemu: str
     options: str
     cpu: str
-    console: str
     nested_cpu: str     # of a guest that has guests
+    console: str
     ram: int            # its address
     clock: bool         # KVM writes clocks to its memory
 
@@ -78,6 +79,27 @@ def wait_for(what, ready):
 def read(path):
     with open(path) as f:
         return f.read()
+
+
+def lock_stat_reset():
+    if os.path.exists(LOCK_STAT):
+        with open(LOCK_STAT, "w") as f:
+            f.write("0")
+
+
+def lock_stat():
+    """How often the mmu_locks were held for write since the reset, for how long in all and at most; and the longest wait for
+    one of them. Of all VMs; nothing where the kernel does not say."""
+    found = {}
+    for line in read(LOCK_STAT).splitlines() if os.path.exists(LOCK_STAT) else ():
+        if not (m := re.match(r" *&\(kvm\)->mmu_lock-([WR]):(.*)", line)):
+            continue
+        # Bounces, times, shortest, longest, total, average of waits, and of holds.
+        _, _, _, wait, _, _, _, times, _, longest, total, _ = map(float, m[2].split())
+        if m[1] == "W":
+            found |= {"w_holds": round(times), "w_longest_us": round(longest), "w_total_us": round(total)}
+        found["wait_us"] = max(found.get("wait_us", 0), round(wait))
+    return found
 
 
 class Vm:
@@ -253,10 +275,15 @@ class Move:
                                                "downtime-limit": downtime or options.downtime})
         self.before = [t for t in source.track if t[0] >= source.since]
         self.start = self.end = now_ms()
+        self.locks, self.dirty_pps = {}, 0
+        lock_stat_reset()
         source.do("migrate", uri=uri)
 
     def query(self):
-        return self.source.do("query-migrate")
+        found = self.source.do("query-migrate")
+        # Once all is through QEMU no longer says.
+        self.dirty_pps = found.get("ram", {}).get("dirty-pages-rate") or self.dirty_pps
+        return found
 
     def active(self):
         """As query(), of a migration that must not be through yet."""
@@ -274,6 +301,7 @@ class Move:
             return found if found["status"] in wanted else None
         wait_for(f"migration {' or '.join(wanted)}", ready)
         self.end = now_ms()
+        self.locks = lock_stat()
         if "completed" in wanted and self.query()["status"] == "completed":
             # Before that it has not summed up.
             wait_for("the source is through", lambda: self.source.do("query-status")["status"] == "postmigrate")
@@ -376,10 +404,15 @@ def finish(options, move, found):
     move.dest.check()
     move.source.end()
     ram = found["ram"]
-    report(total_ms=found["total-time"], downtime_ms=found["downtime"], rounds=ram["dirty-sync-count"],
-           pages=(ram["normal"] + ram["duplicate"]), sent_mib=ram["transferred"] >> 20,
-           postcopy_requests=ram.get("postcopy-requests", 0), **guest_rates(options, move))
+    report(total_ms=found["total-time"], downtime_ms=found["downtime"], postcopy_requests=ram.get("postcopy-requests", 0),
+           **rounds(move, ram), **guest_rates(options, move), **move.locks)
     return move.dest
+
+
+def rounds(move, ram):
+    """What QEMU says of RAM that it has sent; the dirty rate is the last round's that had one."""
+    return {"rounds": ram["dirty-sync-count"], "pages": ram["normal"] + ram["duplicate"], "sent_mib": ram["transferred"] >> 20,
+            "dirty_pps": move.dirty_pps}
 
 
 def guest_rates(options, move):
@@ -409,8 +442,7 @@ def pressure(options, source):
         raise Wrong(f"the migration was {found['status']} within {options.seconds} s")
     move.dest.end()
     source.check()
-    ram = found["ram"]
-    report(rounds=ram["dirty-sync-count"], sent_mib=ram["transferred"] >> 20, **guest_rates(options, move))
+    report(**rounds(move, found["ram"]), **guest_rates(options, move), **move.locks)
     return source
 
 
@@ -424,7 +456,7 @@ def interrupted(options, source, stop, status):
     move.status(status)
     move.dest.end()
     stays(options, source, huge)
-    report(**guest_rates(options, move))
+    report(**guest_rates(options, move), **move.locks)
     return source
 
 
@@ -482,6 +514,8 @@ def no_vms():
 def prepare(options):
     shutil.rmtree(RUN, ignore_errors=True)
     os.makedirs(RUN)
+    if options.nested and not MACHINE.nested_cpu:
+        raise Skip("guests have no guests here")
     if options.backing != "4k" and os.sysconf("SC_PAGESIZE") != 4096:
         raise Skip("huge pages of 2 MiB are for hosts with pages of 4 KiB")
     with open("/sys/kernel/mm/transparent_hugepage/enabled", "w") as f:
@@ -507,12 +541,11 @@ def main():
     p.add_argument("--memory", type=int, default=128, help="MiB of the guest")
     p.add_argument("--load", type=int, default=0, help="MiB that it writes to")
     p.add_argument("--rate", type=int, default=2000, help="pages a second that it writes; 0: all it can")
+    p.add_argument("--nested", action="store_true", help="a guest of the guest writes")
     p.add_argument("--backing", choices=("4k", "thp", "hugetlb"), default="4k")
     p.add_argument("--log", choices=("all-set", "manual", "get", "ring"), default="all-set", help="of what was written:"
                    " a bitmap that is cleared apart, all set at first or not; one that is cleared as it is read; a ring")
     p.add_argument("--mbps", type=int, default=200, help="MiB a second that are sent")
-    if options.nested and not MACHINE.nested_cpu:
-        raise Skip("guests have no guests here")
     p.add_argument("--slow", type=int, default=8, help="the same of a migration that is not to end")
     p.add_argument("--downtime", type=int, default=500, help="ms that QEMU may stop the guest")
     p.add_argument("--seconds", type=int, default=8, help="that a migration goes on which is not to end (pressure)")
@@ -538,7 +571,6 @@ def main():
     except Exception as e:
         for vm in Vm.every:
             print(*(f"# guest: {vm.name}: {text}" for text in vm.lines[-8:]), sep="\n")
-    p.add_argument("--nested", action="store_true", help="a guest of the guest writes")
         if not isinstance(e, Wrong):
             print(*(f"# {line}" for line in traceback.format_exc().splitlines()), sep="\n")
         print(f"# {e}\nnot ok 1 {options.scenario}")
