@@ -569,10 +569,11 @@ class _Points(unittest.TestResult):
 
 
 def workbench_tests(src):
-    """Of the simulator and the page of what was measured."""
+    """Of the simulator and the pages of what was measured."""
     points = _Points()
     with common.step("tests of the workbench", "a minute"):
-        unittest.defaultTestLoader.loadTestsFromNames(["workbench.tests.test_simulate", "workbench.tests.test_page"]).run(points)
+        unittest.defaultTestLoader.loadTestsFromNames(
+            [f"workbench.tests.{name}" for name in ("test_simulate", "test_page", "test_migrated")]).run(points)
     return points.points
 
 

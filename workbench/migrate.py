@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import boot, build, gitcmd, initramfs, plot, rootfs, run, series, source
+from . import boot, build, gitcmd, initramfs, migrated, plot, rootfs, run, series, source
 from .boot import Test
 from .common import CACHE, REPO, die, digest, say
 from .gitcmd import git
+from .migrated import CPUS
 from .targets import TARGETS
 
 GUEST = Path(__file__).resolve().parent / "guest"
@@ -23,12 +24,6 @@ DRIVER, LOAD, OLD_LOG = GUEST / "migrate.py", GUEST / "load.c", GUEST / "old_log
 # Guests of a guest: on x86.
 NESTED = {"x86": (GUEST / "nested.h", GUEST / "nested.c"), "arm64": (GUEST / "nested.h",)}
 QEMU = {"x86": "qemu-system-x86", "arm64": "qemu-system-arm"}
-
-# With two CPUs QEMU 7.2 delivers an interrupt that KVM injects a second time, into code that has them disabled: a timer's was
-# found on top of one, in the scheduler, by the stacks of guests that hung, with either kernel. Probably exception_index is
-# still set when a CPU is kicked for the other's sake before the guest exits again. Guests of the selftests take few
-# interrupts; a Linux does not come far.
-CPUS = {"npt": 1, "arm64": 2, "arm64-nvhe": 2}
 
 TIMEOUT = 1200          # seconds for one migration, with its guest's boot
 PATIENCE = 240          # and for one thing to happen in it: guest/migrate.py's, which an instrumented host multiplies
@@ -141,22 +136,6 @@ def migrate(target, image, selftests, guest, moves, variant="", on_outcome=None)
     return found, result
 
 
-FIGURES = (("total_ms", "total ms"), ("downtime_ms", "downtime ms"), ("rounds", "rounds"), ("sent_mib", "MiB sent"),
-           ("dirty_pps", "dirty pages/s"), ("before_pps", "pages/s before"), ("during_pps", "during"),
-           ("stall_us", "longest stall us"))
-# Of the mmu_locks of both ends, on a kernel that has lock statistics, which make each hold longer.
-LOCK_FIGURES = (("w_holds", "W holds"), ("w_longest_us", "longest us"), ("w_total_us", "all of them us"),
-                ("wait_us", "longest wait us"))
-LOCK_VARIANT = "lock-stat"
-
-
-def row(target, kernel, o):
-    shown = {title: "-" if o.figure(name) is None else f"{o.figure(name):.0f}" for name, title in FIGURES}
-    shown |= {title: f"{o.figure(name):.0f}" for name, title in LOCK_FIGURES if o.figure(name) is not None}
-    return {"host": target.name, "kernel": kernel, "migration": o.move.scenario, "vCPUs": str(o.move.vcpus),
-            "memory": o.move.backing, "log": o.move.log, "writer": "nested" if o.move.nested else "guest", "verdict": o.verdict, **shown}
-
-
 def wanted(args, target):
     """The migrations that the options leave of all that a target has."""
     chosen = [m for m in EVERY if (not args.scenario or m.scenario in args.scenario)
@@ -182,7 +161,7 @@ def verdicts(args, src, rows):
 
         def told(o):
             say(f"  {o.verdict}: {o.move.test.args} ({o.seconds:.0f} s){': ' + o.why if o.why else ''}")
-            rows.append(row(target, "patched", o))
+            rows.append(migrated.row(target, "patched", variant, o))
         found, result = migrate(target, image, selftests, guest, moves, variant, told)
         good = _went_well(found, result) and good
         if not any(o.faults for o in found):
@@ -212,22 +191,21 @@ def _went_well(found, result):
 def compared(args, src, rows, path):
     """COMPARED on both kernels in turn, and again where locks are watched; True if all went well. Draws what guests wrote over
     time."""
-    good, drawn, summary = True, [], []
+    good, drawn = True, []
     for name in dict.fromkeys(args.targets):
         target = _host(name, src)
         plain, well = _in_turn(args, src, target, "", rows)
-        watched, well_watched = _in_turn(args, src, target, LOCK_VARIANT, rows)
+        _, well_watched = _in_turn(args, src, target, migrated.LOCK_VARIANT, rows)
         good = good and well and well_watched
         for move in COMPARED:
-            summary += _summary(target, move, plain, FIGURES) + _summary(target, move, watched, LOCK_FIGURES)
             tracks = {kernel: found[0].track for kernel, outcomes in plain.items()
                       if (found := [o for o in outcomes if o.move == move and o.track])}
             if tracks:
-                base = path.with_name(f"{path.stem}-{name}-{move.scenario}-{move.backing}")
+                base = path.with_name(f"{name}-{move.scenario}-{move.backing}")
                 drawn += plot.over_time(base, f"{name}, {move.scenario}, {move.backing}: pages that the guest writes",
                                         "seconds since the migration began", "pages a second",
                                         {kernel: _rates(track) for kernel, track in tracks.items()})
-    if summary:
+    if summary := list(migrated.beside(rows)):
         print(f"medians (smallest-largest) of {args.compare} runs in turn", *run.table(summary), sep="\n")
     print(*(f"plot: {p}" for p in drawn), sep="\n")
     return good
@@ -239,25 +217,14 @@ def _in_turn(args, src, target, variant, rows):
     images = {"unpatched": build.kernel(source.unpatched(src), target, variant), "patched": build.kernel(src, target, variant)}
     guest = build.kernel(src, target)
     every, good = {kernel: [] for kernel in images}, True
-    for turn in range(args.compare):
+    for turn in range(1, args.compare + 1):
         for kernel, image in images.items():
-            say(f"{target.name}: {kernel}{f', {variant}' if variant else ''}, {turn + 1} of {args.compare}")
+            say(f"{target.name}: {kernel}{f', {variant}' if variant else ''}, {turn} of {args.compare}")
             found, result = migrate(target, image, selftests, guest, COMPARED, variant)
-            rows += [row(target, f"{kernel}{f', {variant}' if variant else ''}", o) for o in found]
+            rows += [migrated.row(target, kernel, variant, o, turn) for o in found]
             every[kernel] += found
             good = _went_well(found, result) and good
     return every, good
-
-
-def _summary(target, move, every, figures):
-    """A row for each figure that both kernels have."""
-    rows = []
-    for figure, title in figures:
-        values = {kernel: [v for o in outcomes if o.move == move and (v := o.figure(figure)) is not None]
-                  for kernel, outcomes in every.items()}
-        if all(values.values()):
-            rows.append({"host": target.name, "migration": move.scenario, "memory": move.backing, "": title, **run.medians(values)})
-    return rows
 
 
 def _rates(track):
@@ -302,7 +269,7 @@ def sabotages(args, src, rows):
         for title in SABOTAGES:
             say(f"{name}: sabotaged: {title}")
             found, result = migrate(target, build.kernel(sabotaged(src, title), target), selftests, guest, SABOTAGED)
-            rows += [row(target, "sabotaged", o) for o in found]
+            rows += [migrated.row(target, "sabotaged", "", o) for o in found]
             why = [o.why for o in found if o.verdict == "not ok" and re.search("lines lost|lines of RAM differ", o.why)]
             print(f"console: {result.console}")
             print(f"{'caught' if why else 'NOT CAUGHT'}: {name}: {title.removeprefix('- ')}"
@@ -312,6 +279,9 @@ def sabotages(args, src, rows):
 
 
 def migrate_cmd(args):
+    if args.page:
+        print(f"page: {migrated.write(args.page)}")
+        return 0
     src = series.patched(source.get(args))
     path = Path(args.csv) if args.csv else CACHE / "results" / time.strftime("migrate-%Y%m%d-%H%M%S.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
