@@ -30,6 +30,7 @@ GUEST = "/guest"            # the guest's kernel and initramfs
 LOCK_STAT = "/proc/lock_stat"
 RUN = "/tmp/migrate"
 PATIENCE = 240              # seconds for one thing to happen; the machine is emulated, and slow at times
+MBPS, SLOW_MBPS = 200, 8    # MiB a second that are sent; and where something is to happen before all of them are
 KSFT_SKIP = 4
 HUGE_MIB = 2
 
@@ -270,7 +271,7 @@ class Move:
         self.dest = Vm(options, incoming=uri, paused=paused)
         for vm in (source, self.dest):
             vm.do("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": postcopy}])
-        rate = (mbps or options.mbps) << 20
+        rate = (options.mbps or mbps or MBPS) << 20
         source.do("migrate-set-parameters", **{"max-bandwidth": rate, "max-postcopy-bandwidth": rate,
                                                "downtime-limit": downtime or options.downtime})
         self.before = [t for t in source.track if t[0] >= source.since]
@@ -372,7 +373,8 @@ def precopy(options, source):
 
 def postcopy(options, source):
     """Switched over at once: every page but those of the first moments is faulted in."""
-    move = Move(options, source, postcopy=True)
+    # Slowly, so that the guest asks for some before they come, however slow it is.
+    move = Move(options, source, postcopy=True, mbps=SLOW_MBPS)
     wait_for("the migration to begin", lambda: move.query()["status"] != "setup")
     return switched_over(options, move)
 
@@ -389,7 +391,7 @@ def switched_over(options, move):
 def hybrid(options, source):
     """Pre-copy, and post-copy for what is left after one round or more."""
     # Pre-copy must not get through, nor may all be there before the guest asks for it, however late the rounds are looked at.
-    move = Move(options, source, postcopy=True, downtime=1, mbps=options.slow)
+    move = Move(options, source, postcopy=True, downtime=1, mbps=SLOW_MBPS)
 
     def much_is_left():
         ram = move.active().get("ram", {})
@@ -449,7 +451,7 @@ def pressure(options, source):
 def interrupted(options, source, stop, status):
     """A migration that is stopped half-way; the guest stays, and so do its huge pages."""
     huge = source.huge_pages()
-    move = Move(options, source, mbps=options.slow)
+    move = Move(options, source, mbps=SLOW_MBPS)
     move.sent(options.memory // 4)
     split(options, source, huge)
     stop(move)
@@ -545,8 +547,8 @@ def main():
     p.add_argument("--backing", choices=("4k", "thp", "hugetlb"), default="4k")
     p.add_argument("--log", choices=("all-set", "manual", "get", "ring"), default="all-set", help="of what was written:"
                    " a bitmap that is cleared apart, all set at first or not; one that is cleared as it is read; a ring")
-    p.add_argument("--mbps", type=int, default=200, help="MiB a second that are sent")
-    p.add_argument("--slow", type=int, default=8, help="the same of a migration that is not to end")
+    p.add_argument("--mbps", type=int, default=0, help=f"MiB a second that are sent; otherwise {MBPS}, and {SLOW_MBPS} where"
+                   " something is to happen before all of them are")
     p.add_argument("--downtime", type=int, default=500, help="ms that QEMU may stop the guest")
     p.add_argument("--seconds", type=int, default=8, help="that a migration goes on which is not to end (pressure)")
     p.add_argument("--track", action="store_true", help="what the guest wrote, twice a second")
