@@ -145,7 +145,8 @@ def parser():
                          " and plots")
     migrate.add_argument("--sabotage", action="store_true", help="instead, build kernels that lose what guests write: are they"
                          " caught?")
-    migrate.add_argument("--csv", metavar="FILE", help="where to write what was measured, besides; plots go beside it")
+    migrate.add_argument("--csv", metavar="FILE", help="where to write what was found, besides: other rows that it has stay; plots go"
+                         " beside it")
     migrate.add_argument("--page", metavar="DIR", help="migrate nothing; write the page of the CSV files that are there")
     migrate.add_argument("targets", nargs="*", metavar="TARGET", type=one_of("target", HOSTS), default=["npt"],
                          help="the hosts (npt)")

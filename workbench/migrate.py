@@ -292,7 +292,7 @@ def migrate_cmd(args):
     finally:
         if rows:
             print(*([] if args.compare else run.table(rows)), sep="\n")
-            run.write_csv(path, rows)
+            migrated.keep(path, rows)
             print(f"CSV: {path}", flush=True)
     if args.sabotage:
         return 0 if good else 1

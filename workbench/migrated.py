@@ -103,6 +103,19 @@ def read(path):
     return rows
 
 
+def keep(path, rows):
+    """Writes rows to a CSV; of those that it has the same are replaced, and others stay."""
+    def key(r):
+        return tuple(r[head] for head in ("host", "kernel", "variant", "turn", "migration", "vCPUs", "memory", "log", "writer"))
+    new = {}
+    for r in rows:
+        new.setdefault(key(r), []).append(r)
+    replaced, kept = set(new), []
+    for r in read(path) if path.exists() else ():
+        kept += new.pop(key(r), []) if key(r) in replaced else [r]
+    run.write_csv(path, kept + [r for left in new.values() for r in left])
+
+
 def text(where):
     """The page of a directory."""
     rows = [r for path in sorted(where.glob("*.csv")) for r in read(path)]

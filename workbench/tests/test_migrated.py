@@ -1,6 +1,8 @@
 """The tables of what tdp migrate has found, and the page that is kept is that of the CSV files beside it."""
 
+import tempfile
 import unittest
+from pathlib import Path
 
 from .. import migrated, page
 from ..common import REPO
@@ -51,6 +53,16 @@ class Ways(unittest.TestCase):
         self.assertEqual(found["2, 4k"], "**FAILED**")
         found, = migrated.ways([row("patched", "", "not ok"), row("patched", "")])
         self.assertEqual(found["2, 4k"], "**1 of 2**")
+
+
+class Csv(unittest.TestCase):
+    def test_what_is_done_again_is_replaced(self):
+        with tempfile.TemporaryDirectory() as where:
+            path = Path(where) / "npt.csv"
+            migrated.keep(path, [row("patched", "", "not ok", total_ms=1), row("patched", "", scenario="hybrid", total_ms=2)])
+            migrated.keep(path, [row("patched", "", total_ms=3), row("patched", "", scenario="ten", total_ms=4)])
+            self.assertEqual([(r["migration"], r["verdict"], r["total ms"]) for r in migrated.read(path)],
+                             [("precopy", "ok", "3"), ("hybrid", "ok", "2"), ("ten", "ok", "4")])
 
 
 @unittest.skipUnless(KEPT.is_dir(), "there is none")
