@@ -379,6 +379,7 @@ PLAN = (
     Boot("arm64-protected", "arm64", ARM64_OLD, cmdline="kvm-arm.mode=protected"),
     Boot("riscv", "riscv", RISCV),
     Boot("arm64-migrate", "arm64", "", smp=migrate.CPUS["arm64"], moves=MOVES),
+    Boot("npt-migrate", "npt", "", smp=migrate.CPUS["npt"], moves=(*MOVES, Move("precopy", nested=True))),
 )
 
 ARM64_HUGETLB = " hugepagesz=2M hugepages=100"
@@ -420,7 +421,6 @@ LONG = (
     Boot("arm64-none", "arm64", ARM64_ALL.format(mode=0), variant="preempt-none", cmdline=ARM64_HUGETLB),
     Boot("npt-random", "npt", RANDOM.format(mode="") * RANDOM_ROUNDS, variant="debug"),
     Boot("arm64-random", "arm64", RANDOM.format(mode="-m 0") * RANDOM_ROUNDS, variant="debug"),
-    Boot("npt-migrate", "npt", "", smp=migrate.CPUS["npt"], moves=MOVES),
     Boot("npt-locks", "npt", LOCKS, variant="lockdep", compare=True, locks=True),
     Boot("npt-locks-voluntary", "npt", LOCKS, variant="voluntary", locks=True),
     Boot("arm64-locks", "arm64", LOCKS.replace("-b", "-m 0 -b"), variant="lockdep", compare=True, locks=True),
