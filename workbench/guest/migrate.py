@@ -91,15 +91,18 @@ def lock_stat_reset():
 def lock_stat():
     """How often the mmu_locks were held for write since the reset, for how long in all and at most; and the longest wait for
     one of them. Of all VMs; nothing where the kernel does not say."""
-    found = {}
-    for line in read(LOCK_STAT).splitlines() if os.path.exists(LOCK_STAT) else ():
+    if not os.path.exists(LOCK_STAT):
+        return {}
+    # Of what was never held or waited for there is no line.
+    found = dict.fromkeys(("w_holds", "w_longest_us", "w_total_us", "wait_us"), 0)
+    for line in read(LOCK_STAT).splitlines():
         if not (m := re.match(r" *&\(kvm\)->mmu_lock-([WR]):(.*)", line)):
             continue
         # Bounces, times, shortest, longest, total, average of waits, and of holds.
         _, _, _, wait, _, _, _, times, _, longest, total, _ = map(float, m[2].split())
         if m[1] == "W":
             found |= {"w_holds": round(times), "w_longest_us": round(longest), "w_total_us": round(total)}
-        found["wait_us"] = max(found.get("wait_us", 0), round(wait))
+        found["wait_us"] = max(found["wait_us"], round(wait))
     return found
 
 
