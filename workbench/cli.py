@@ -141,7 +141,7 @@ def parser():
     migrate.add_argument("--variant", metavar="V", default="", type=one_of("variant", VARIANTS),
                          help="another build of the host's kernel")
     migrate.add_argument("--compare", metavar="N", type=int, default=0, help="instead, measure what guests get done meanwhile,"
-                         " N times in turn with the unpatched kernel, and as often on kernels with lock statistics; medians, spread"
+                         " N times in turn with the unpatched kernel, and a third as often on kernels with lock statistics; medians, spread"
                          " and plots")
     migrate.add_argument("--sabotage", action="store_true", help="instead, build kernels that lose what guests write: are they"
                          " caught?")
