@@ -438,7 +438,8 @@ def guest_rates(options, move):
 
 def pressure(options, source):
     """Pre-copy that gets nowhere, for a while: what does the guest get done meanwhile?"""
-    move = Move(options, source)
+    # However little the guest gets done, more is left than can be sent in that time.
+    move = Move(options, source, downtime=1)
     time.sleep(options.seconds)
     found = move.query()
     source.do("migrate_cancel")
